@@ -1,0 +1,1 @@
+//! Who may: principals, grants and views.

@@ -1,0 +1,1 @@
+//! Every setting, and the way to each room's options.

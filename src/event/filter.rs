@@ -1,0 +1,362 @@
+//! A predicate over events: [`EventFilter`], built from a [`FilterDraft`] as callers write it.
+//!
+//! Invariants: lists are OR, fields are AND, an absent field allows all, and `anyOf` is one more AND term that holds when
+//! one of its alternatives does. Lists are sorted and free of repeats, so filters that mean the same compare equal and the
+//! index keeps one entry for them.
+//! Not here: which filters an event meets among many (`bus`).
+
+use super::{EventType, Family, NewEvent, Priority, ScopeField, TypePattern, scope::check_id};
+use crate::error::{Code, Refusal};
+use serde::Deserialize;
+use std::{fmt, sync::Arc};
+
+/// The most patterns of one filter, alternatives included.
+pub const PATTERNS_MAX: usize = 64;
+/// The most ids of one filter (scopes, sources, correlation ids), alternatives included.
+pub const IDS_MAX: usize = 1_000;
+/// The most alternatives in `anyOf`.
+pub const ALTERNATIVES_MAX: usize = 8;
+
+/// A sorted list of ids without repeats; an event needs one of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ids(Arc<[Box<str>]>);
+
+impl Ids {
+    fn new(mut ids: Vec<String>) -> Self {
+        ids.sort_unstable();
+        ids.dedup();
+        Ids(ids.into_iter().map(String::into_boxed_str).collect())
+    }
+
+    /// Is the id in the list?
+    pub fn contains(&self, id: &str) -> bool {
+        self.0.binary_search_by(|own| (**own).cmp(id)).is_ok()
+    }
+
+    /// The ids in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(|id| &**id)
+    }
+}
+
+/// A predicate over events. The default allows everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventFilter {
+    types: Option<Box<[TypePattern]>>,
+    families: Option<Box<[Family]>>,
+    scope: [Option<Ids>; 8],
+    sources: Option<Ids>,
+    correlation_ids: Option<Ids>,
+    min_priority: Option<Priority>,
+    any_of: Option<Box<[EventFilter]>>,
+}
+
+impl EventFilter {
+    /// Does the event meet the filter?
+    pub fn matches(&self, event: &NewEvent) -> bool {
+        self.types
+            .as_deref()
+            .is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(event.event_type())))
+            && self.families.as_deref().is_none_or(|families| families.contains(&event.event_type().family()))
+            && self
+                .scope_ids()
+                .all(|(field, ids)| event.scope().get(field).is_some_and(|id| ids.contains(id)))
+            && self.sources.as_ref().is_none_or(|sources| sources.contains(event.source()))
+            && self
+                .correlation_ids
+                .as_ref()
+                .is_none_or(|ids| event.correlation_id().is_some_and(|id| ids.contains(id)))
+            && self.min_priority.is_none_or(|least| event.priority() >= least)
+            && self.any_of.as_deref().is_none_or(|filters| filters.iter().any(|filter| filter.matches(event)))
+    }
+
+    /// The patterns of which the type must meet one.
+    pub fn types(&self) -> Option<&[TypePattern]> {
+        self.types.as_deref()
+    }
+
+    /// The families of which the type must be one.
+    pub fn families(&self) -> Option<&[Family]> {
+        self.families.as_deref()
+    }
+
+    /// The scope fields that are limited, with the ids that are allowed.
+    pub fn scope_ids(&self) -> impl Iterator<Item = (ScopeField, &Ids)> {
+        ScopeField::ALL.into_iter().zip(&self.scope).filter_map(|(field, ids)| Some((field, ids.as_ref()?)))
+    }
+
+    /// The sources that are allowed.
+    pub fn sources(&self) -> Option<&Ids> {
+        self.sources.as_ref()
+    }
+
+    /// The correlation ids that are allowed.
+    pub fn correlation_ids(&self) -> Option<&Ids> {
+        self.correlation_ids.as_ref()
+    }
+
+    /// The least priority that is allowed.
+    pub fn min_priority(&self) -> Option<Priority> {
+        self.min_priority
+    }
+
+    /// The alternatives of which one must hold.
+    pub fn any_of(&self) -> Option<&[EventFilter]> {
+        self.any_of.as_deref()
+    }
+
+    /// The same filter within one family: what a typed subscription field asks for.
+    #[must_use]
+    pub fn within(mut self, family: Family) -> Self {
+        self.families = Some(match self.families.as_deref() {
+            Some(families) if !families.contains(&family) => Box::new([]),
+            Some(_) | None => Box::new([family]),
+        });
+        self
+    }
+
+    /// The same filter for one type exactly, such as `chat.message` of a room.
+    #[must_use]
+    pub fn of_type(mut self, event_type: &EventType) -> Self {
+        self.types =
+            TypePattern::parse(event_type.as_str(), "type").ok().map(|pattern| Box::new([pattern]) as Box<_>);
+        self
+    }
+
+    /// The same filter for one id of a scope field; a list that was there before is replaced.
+    pub fn with_scope(mut self, field: ScopeField, id: &str) -> Result<Self, Refusal> {
+        check_id(id, Code::InvalidFilter, field.camel())?;
+        if let Some(place) = self.scope.get_mut(field as usize) {
+            *place = Some(Ids::new(vec![id.to_owned()]));
+        }
+        Ok(self)
+    }
+
+    /// The same filter for one correlation id.
+    pub fn with_correlation_id(mut self, id: &str) -> Result<Self, Refusal> {
+        check_id(id, Code::InvalidFilter, "correlationId")?;
+        self.correlation_ids = Some(Ids::new(vec![id.to_owned()]));
+        Ok(self)
+    }
+
+    fn count(&self) -> (usize, usize) {
+        let own = (
+            self.types.as_deref().map_or(0, <[_]>::len),
+            self.scope_ids()
+                .map(|(_, ids)| ids)
+                .chain(&self.sources)
+                .chain(&self.correlation_ids)
+                .map(|ids| ids.iter().len())
+                .sum(),
+        );
+        self.any_of
+            .iter()
+            .flatten()
+            .map(EventFilter::count)
+            .fold(own, |sum, count| (sum.0 + count.0, sum.1 + count.1))
+    }
+}
+
+/// One value or a list of them, as callers may write it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "a string or a list of strings")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    Ok(Option::<OneOrMany>::deserialize(deserializer)?.map(|given| match given {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    }))
+}
+
+macro_rules! filter_draft {
+    ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$more:meta])* pub $any_of:ident: $kind:ty,)? })*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Clone, Debug, Default, Deserialize)]
+            #[serde(rename_all = "camelCase", deny_unknown_fields)]
+            pub struct $name {
+                /// Patterns of types, such as `agent.*`.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub types: Option<Vec<String>>,
+                /// First segments of types, such as `agent`; `custom` is every type of no family.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub categories: Option<Vec<String>>,
+                /// Organizations.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub organization_id: Option<Vec<String>>,
+                /// Domains.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub domain_id: Option<Vec<String>>,
+                /// Instances.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub instance_id: Option<Vec<String>>,
+                /// Agents.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub agent_id: Option<Vec<String>>,
+                /// Tasks.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub task_id: Option<Vec<String>>,
+                /// Workflows.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub workflow_id: Option<Vec<String>>,
+                /// Users.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub user_id: Option<Vec<String>>,
+                /// Rooms.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub room_id: Option<Vec<String>>,
+                /// Producers.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub sources: Option<Vec<String>>,
+                /// Requests.
+                #[serde(default, deserialize_with = "one_or_many")]
+                pub correlation_id: Option<Vec<String>>,
+                /// `LOW`, `NORMAL`, `HIGH` or `CRITICAL`.
+                #[serde(default)]
+                pub min_priority: Option<String>,
+                $($(#[$more])* pub $any_of: $kind,)?
+            }
+
+            impl $name {
+                fn own(&mut self, at: &str) -> Result<EventFilter, Refusal> {
+                    let scope = [
+                        self.organization_id.take(), self.domain_id.take(), self.instance_id.take(), self.agent_id.take(),
+                        self.task_id.take(), self.workflow_id.take(), self.user_id.take(), self.room_id.take(),
+                    ];
+                    let mut filter = EventFilter {
+                        types: list(self.types.take(), at, "types", &|text, field| TypePattern::parse(text, field))?,
+                        families: list(self.categories.take(), at, "categories", &family)?,
+                        sources: sources(self.sources.take(), at)?,
+                        correlation_ids: ids(self.correlation_id.take(), at, "correlationId")?,
+                        min_priority: priority(self.min_priority.take(), at)?,
+                        ..EventFilter::default()
+                    };
+                    for ((field, given), place) in ScopeField::ALL.into_iter().zip(scope).zip(&mut filter.scope) {
+                        *place = ids(given, at, field.camel())?;
+                    }
+                    Ok(filter)
+                }
+            }
+        )*
+    };
+}
+
+filter_draft! {
+    /// A filter as callers write it: names of JSON and GraphQL, nothing checked but the types.
+    pub struct FilterDraft {
+        /// Alternatives: an event needs to meet one of them, beside the fields above.
+        #[serde(default)]
+        pub any_of: Option<Vec<AlternativeDraft>>,
+    }
+
+    /// One alternative inside `anyOf`: a filter without alternatives of its own.
+    pub struct AlternativeDraft {}
+}
+
+impl EventFilter {
+    /// Checks a draft. Fails with `INVALID_FILTER`; the refusal names the field, what was given and what is allowed.
+    pub fn new(mut draft: FilterDraft) -> Result<Self, Refusal> {
+        let mut filter = draft.own("")?;
+        if let Some(alternatives) = draft.any_of {
+            bound(alternatives.len(), 1..=ALTERNATIVES_MAX, "anyOf", "alternatives")?;
+            let filters =
+                alternatives.into_iter().enumerate().map(|(at, mut one)| one.own(&format!("anyOf[{at}].")));
+            let mut filters = filters.collect::<Result<Vec<_>, _>>()?;
+            filters.sort_unstable();
+            filters.dedup();
+            filter.any_of = Some(filters.into());
+        }
+        let (patterns, ids) = filter.count();
+        bound(patterns, 0..=PATTERNS_MAX, "types", "patterns")?;
+        bound(ids, 0..=IDS_MAX, "filter", "ids")?;
+        Ok(filter)
+    }
+}
+
+fn bound(
+    count: usize,
+    allowed: std::ops::RangeInclusive<usize>,
+    field: &str,
+    what: &str,
+) -> Result<(), Refusal> {
+    match allowed.contains(&count) {
+        true => Ok(()),
+        false => Err(Refusal::field(
+            Code::InvalidFilter,
+            field,
+            &format!("{count} {what}"),
+            format!("{} to {} {what}", allowed.start(), allowed.end()),
+        )),
+    }
+}
+
+/// Parses each item; sorts; removes repeats. An empty list would match nothing and is refused.
+fn list<T: Ord>(
+    given: Option<Vec<String>>,
+    at: &str,
+    name: &str,
+    parse: &dyn Fn(&str, &str) -> Result<T, Refusal>,
+) -> Result<Option<Box<[T]>>, Refusal> {
+    let Some(given) = given else { return Ok(None) };
+    not_empty(given.len(), at, name)?;
+    let items = given.iter().enumerate().map(|(index, text)| parse(text, &format!("{at}{name}[{index}]")));
+    let mut items = items.collect::<Result<Vec<_>, _>>()?;
+    items.sort_unstable();
+    items.dedup();
+    Ok(Some(items.into()))
+}
+
+fn not_empty(length: usize, at: &str, name: &str) -> Result<(), Refusal> {
+    match length {
+        0 => Err(Refusal::field(
+            Code::InvalidFilter,
+            &format!("{at}{name}"),
+            "[]",
+            "at least one item, or leave the field out to allow all (an empty list would match nothing)",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn ids(given: Option<Vec<String>>, at: &str, name: &str) -> Result<Option<Ids>, Refusal> {
+    let check =
+        |text: &str, field: &str| check_id(text, Code::InvalidFilter, field).map(|()| text.to_owned());
+    Ok(list(given, at, name, &check)?.map(|ids| Ids::new(ids.into_vec())))
+}
+
+fn sources(given: Option<Vec<String>>, at: &str) -> Result<Option<Ids>, Refusal> {
+    let Some(given) = given else { return Ok(None) };
+    not_empty(given.len(), at, "sources")?;
+    Ok(Some(Ids::new(given)))
+}
+
+fn family(name: &str, field: &str) -> Result<Family, Refusal> {
+    match (name, Family::of(name)) {
+        ("custom", _) => Ok(Family::Custom),
+        (_, Family::Custom) => {
+            let known: Vec<_> = Family::ALL.iter().filter_map(|family| family.segment()).collect();
+            Err(Refusal::field(Code::InvalidFilter, field, name, format!("{}, custom", known.join(", "))))
+        }
+        (_, family) => Ok(family),
+    }
+}
+
+fn priority(given: Option<String>, at: impl fmt::Display) -> Result<Option<Priority>, Refusal> {
+    let Some(name) = given else { return Ok(None) };
+    Priority::from_name(&name).map(Some).ok_or_else(|| {
+        Refusal::field(
+            Code::InvalidFilter,
+            &format!("{at}minPriority"),
+            &name,
+            "LOW, NORMAL, HIGH or CRITICAL",
+        )
+    })
+}
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+//! The filter against its definition, and its refusals.
+
+use super::*;
+use crate::event::{Draft, Limits, json};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const TYPES: [&str; 6] =
+    ["task.created", "task.failed", "agent.created", "claude.session.started", "x", "repo.push.completed"];
+const PATTERNS: [&str; 8] =
+    ["*", "task.*", "*.created", "claude.*", "claude.*.started", "x", "agent.created", "none.*"];
+
+/// The definition, word for word, on JSON: slow and plain, and it shares no code with the filter.
+fn oracle(filter: &Value, event: &Value) -> bool {
+    let one_of =
+        |name: &str, allowed: &Value| allowed.as_array().unwrap().iter().any(|id| *id == event[name]);
+    filter.as_object().unwrap().iter().all(|(name, allowed)| match name.as_str() {
+        "types" => allowed.as_array().unwrap().iter().any(|pattern| glob(pattern, &event["type"])),
+        "categories" => allowed.as_array().unwrap().iter().any(|category| {
+            let first = event["type"].as_str().unwrap().split('.').next().unwrap();
+            let known = ["task", "agent", "claude", "repo"].contains(&first);
+            if known { category == first } else { category == "custom" }
+        }),
+        "sources" => one_of("source", allowed),
+        "minPriority" => rank(&event["priority"]) >= rank(allowed),
+        "anyOf" => allowed.as_array().unwrap().iter().any(|filter| oracle(filter, event)),
+        id => one_of(id, allowed),
+    })
+}
+
+fn rank(priority: &Value) -> usize {
+    ["LOW", "NORMAL", "HIGH", "CRITICAL"].iter().position(|name| priority == name).unwrap()
+}
+
+fn glob(pattern: &Value, event_type: &Value) -> bool {
+    let pattern: Vec<&str> = pattern.as_str().unwrap().split('.').collect();
+    let segments: Vec<&str> = event_type.as_str().unwrap().split('.').collect();
+    let tail = pattern.last() == Some(&"*");
+    (if tail { segments.len() >= pattern.len() } else { segments.len() == pattern.len() })
+        && pattern.iter().zip(&segments).all(|(p, s)| *p == "*" || p == s)
+}
+
+fn some_of(from: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    prop::collection::vec(prop::sample::select(from), 1..4).prop_map(|list| json!(list))
+}
+
+fn alternative() -> impl Strategy<Value = serde_json::Map<String, Value>> {
+    let field = |name: &'static str, values: BoxedStrategy<Value>| {
+        prop::option::weighted(0.3, values).prop_map(move |value| (name, value))
+    };
+    (
+        field("types", some_of(&PATTERNS).boxed()),
+        field("categories", some_of(&["task", "agent", "custom", "chat"]).boxed()),
+        field("organizationId", some_of(&["quant", "acme"]).boxed()),
+        field("taskId", some_of(&["t1", "t2"]).boxed()),
+        field("sources", some_of(&["/a", "/b"]).boxed()),
+        field("correlationId", some_of(&["c1", "c2"]).boxed()),
+        field(
+            "minPriority",
+            prop::sample::select(vec!["LOW", "HIGH", "CRITICAL"]).prop_map(|name| json!(name)).boxed(),
+        ),
+    )
+        .prop_map(|(a, b, c, d, e, f, g)| {
+            [a, b, c, d, e, f, g]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+                .collect()
+        })
+}
+
+fn filters() -> impl Strategy<Value = Value> {
+    (alternative(), prop::option::weighted(0.3, prop::collection::vec(alternative(), 1..4))).prop_map(
+        |(mut own, any_of)| {
+            own.extend(any_of.map(|list| ("anyOf".to_owned(), json!(list))));
+            Value::Object(own)
+        },
+    )
+}
+
+fn events() -> impl Strategy<Value = Value> {
+    let id = |ids: &'static [&'static str]| prop::option::of(prop::sample::select(ids));
+    (
+        prop::sample::select(&TYPES[..]),
+        id(&["quant", "acme", "other"]),
+        id(&["t1", "t2"]),
+        prop::sample::select(&["/a", "/b", "/c"][..]),
+        id(&["c1", "c2"]),
+        prop::sample::select(&["LOW", "NORMAL", "HIGH", "CRITICAL"][..]),
+    )
+        .prop_map(|(event_type, organization, task, source, correlation, priority)| {
+            json!({ "type": event_type, "organizationId": organization, "taskId": task, "source": source,
+                    "correlationId": correlation, "priority": priority })
+        })
+}
+
+fn filter(value: &Value) -> Result<EventFilter, Refusal> {
+    EventFilter::new(json::read::<FilterDraft>(&value.to_string())?)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #[test]
+    fn a_filter_matches_as_the_naive_oracle_says(wanted in filters(), event in events()) {
+        let built = filter(&wanted).unwrap();
+        let new = NewEvent::new(Draft::from_json(&event.to_string()).unwrap(), &Limits::default()).unwrap();
+        prop_assert_eq!(built.matches(&new), oracle(&wanted, &event), "{} {}", wanted, event);
+    }
+}
+
+#[test]
+fn filters_that_mean_the_same_are_equal() {
+    let one = filter(&json!({ "types": ["b.*", "a.*", "a.*"], "taskId": "t1" })).unwrap();
+    let other = filter(&json!({ "types": ["a.*", "b.*"], "taskId": ["t1", "t1"] })).unwrap();
+    assert_eq!(one, other);
+}
+
+#[test]
+fn a_typed_field_narrows_to_its_family_and_never_widens() {
+    let tasks = filter(&json!({ "categories": ["agent"] })).unwrap().within(Family::Task);
+    let event = Draft { event_type: "task.created".to_owned(), ..Draft::default() };
+    assert!(!tasks.matches(&NewEvent::new(event, &Limits::default()).unwrap()));
+}
+
+#[test]
+fn each_refusal_names_its_field() {
+    let many: Vec<String> = (0..65).map(|number| format!("a{number}")).collect();
+    let ids: Vec<String> = (0..1_001).map(|number| format!("a{number}")).collect();
+    let cases = [
+        (json!({ "types": [] }), "types"),
+        (json!({ "types": ["a", "a..b"] }), "types[1]"),
+        (json!({ "types": many }), "types"),
+        (json!({ "categories": ["agents"] }), "categories[0]"),
+        (json!({ "taskId": [] }), "taskId"),
+        (json!({ "taskId": ["a b"] }), "taskId[0]"),
+        (json!({ "taskId": ids }), "filter"),
+        (json!({ "sources": [] }), "sources"),
+        (json!({ "correlationId": [""] }), "correlationId[0]"),
+        (json!({ "minPriority": "MAX" }), "minPriority"),
+        (json!({ "anyOf": [] }), "anyOf"),
+        (json!({ "anyOf": [{}, { "userId": [] }] }), "anyOf[1].userId"),
+        (json!({ "anyOf": [{}, {}, {}, {}, {}, {}, {}, {}, {}] }), "anyOf"),
+    ];
+    for (wanted, field) in cases {
+        let refusal = filter(&wanted).unwrap_err();
+        assert_eq!((refusal.code, refusal.detail("field")), (Code::InvalidFilter, Some(field)), "{wanted}");
+        assert!(refusal.detail("allowed").is_some());
+    }
+    assert_eq!(filter(&json!({ "typo": 1 })).map_err(|refusal| refusal.code), Err(Code::BadRequest));
+    assert_eq!(
+        filter(&json!({ "anyOf": [{ "anyOf": [{}] }] })).map_err(|refusal| refusal.code),
+        Err(Code::BadRequest)
+    );
+}

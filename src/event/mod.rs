@@ -1,0 +1,173 @@
+//! What flows: an event before it is logged ([`NewEvent`]) and after ([`Event`]), and the words that select events.
+//!
+//! Flow: every way in fills a [`Draft`]; [`NewEvent::new`] checks it; only `log` turns a `NewEvent` into an `Event`.
+//! Invariants: a `NewEvent` has passed every rule of its fields, so no later room checks them again.
+//! Not here: GraphQL's view of an event (`graphql`), CloudEvents (`ingest`).
+
+mod cursor;
+mod draft;
+mod encode;
+mod filter;
+pub mod json;
+mod kind;
+mod scope;
+
+pub use cursor::{Cursor, Epoch, Offset, StartPosition};
+pub use draft::{Draft, Limits};
+pub use encode::{write_event, write_event_with};
+pub use filter::{AlternativeDraft, EventFilter, FilterDraft, Ids};
+pub use json::Json;
+pub use kind::{EventType, Family, TYPE_BYTES_MAX, TYPE_SEGMENTS_MAX, TypePattern};
+pub use scope::{ID_BYTES_MAX, Scope, ScopeField};
+
+use chrono::{DateTime, Utc};
+use std::sync::Arc;
+
+/// How urgent an event is, in rising order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// May wait.
+    Low,
+    /// The default.
+    #[default]
+    Normal,
+    /// Before normal ones.
+    High,
+    /// Before everything else.
+    Critical,
+}
+
+impl Priority {
+    /// Every priority, in rising order.
+    pub const ALL: [Priority; 4] = [Priority::Low, Priority::Normal, Priority::High, Priority::Critical];
+
+    /// The name in JSON and GraphQL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Priority::Low => "LOW",
+            Priority::Normal => "NORMAL",
+            Priority::High => "HIGH",
+            Priority::Critical => "CRITICAL",
+        }
+    }
+
+    /// The priority of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|priority| priority.name() == name)
+    }
+}
+
+/// The attributes of a CloudEvent that have no field of their own: `datacontenttype`, `dataschema`, extensions.
+pub type Attributes = serde_json::Map<String, serde_json::Value>;
+
+/// An event as a producer asked for it: checked, not yet logged. Travels from every way in to `hub`, which has it logged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    id: Arc<str>,
+    event_type: EventType,
+    time: DateTime<Utc>,
+    time_is_given: bool,
+    source: Arc<str>,
+    subject: Option<Box<str>>,
+    scope: Scope,
+    correlation_id: Option<Box<str>>,
+    priority: Priority,
+    data: Json,
+    data_base64: Option<Box<str>>,
+    attributes: Attributes,
+}
+
+impl NewEvent {
+    /// The producer's id, or a UUIDv7; unique within the source.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What happened.
+    pub fn event_type(&self) -> &EventType {
+        &self.event_type
+    }
+
+    /// When it happened, by the producer's clock; the time of publishing where the producer gave none.
+    pub fn time(&self) -> DateTime<Utc> {
+        self.time
+    }
+
+    /// Did the producer give the time? A time that the server filled in is no part of the event's identity.
+    pub fn time_is_given(&self) -> bool {
+        self.time_is_given
+    }
+
+    /// Who published it, a URI reference as in CloudEvents.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What it is about inside the source.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// Whom it concerns.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The request that it belongs to.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.correlation_id.as_deref()
+    }
+
+    /// How urgent it is.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// What the producer has to say; `null` for binary data.
+    pub fn data(&self) -> &Json {
+        &self.data
+    }
+
+    /// Binary data as base64 (CloudEvents `data_base64`).
+    pub fn data_base64(&self) -> Option<&str> {
+        self.data_base64.as_deref()
+    }
+
+    /// CloudEvents attributes without a field of their own.
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+}
+
+/// An event that happened, in order, kept: a [`NewEvent`] with its place in the log. Born in `log` only, after the commit;
+/// travels to tails, to the fan-out and to resolvers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    new: NewEvent,
+    cursor: Cursor,
+}
+
+impl Event {
+    /// The event at its place. Only `log` may call this (`tests/it/house.rs` watches).
+    pub(crate) fn logged(new: NewEvent, cursor: Cursor) -> Self {
+        Event { new, cursor }
+    }
+
+    /// The place in the log.
+    pub fn offset(&self) -> Offset {
+        self.cursor.offset
+    }
+
+    /// The place in the log as clients see it.
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+}
+
+impl std::ops::Deref for Event {
+    type Target = NewEvent;
+
+    fn deref(&self) -> &NewEvent {
+        &self.new
+    }
+}

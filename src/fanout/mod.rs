@@ -1,0 +1,1 @@
+//! Who gets what: groups that render an event once, and the mailboxes of their members.

@@ -1,0 +1,1 @@
+//! How it is asked: the schema, its resolvers and the guard in front of the parser.

@@ -1,0 +1,1 @@
+//! The pipeline: publish, subscribe, tail.

@@ -1,0 +1,1 @@
+//! Other ways in: CloudEvents and webhooks.

@@ -1,0 +1,193 @@
+//! What is kept: the durable, ordered log of events behind one trait, [`Log`].
+//!
+//! Flow: takes [`NewEvent`]s from `hub`, gives [`Event`]s back to `hub` twice: each committed batch at once, in order, to the
+//! [`OnCommit`] observer, and pages of the past to whoever reads.
+//! Invariants: offsets start at 1 and rise by one; an append is acknowledged, and its events are shown to the observer or to
+//! a reader, only after the commit is on stable storage; the first I/O error stops appends for good, while reads go on.
+//! Not here: who may publish (`auth`), where events go (`bus`, `fanout`).
+
+use crate::{
+    error::{Code, Refusal},
+    event::{Cursor, Epoch, Event, EventFilter, NewEvent, Offset},
+};
+use futures_util::future::BoxFuture;
+use std::{fmt, sync::Arc};
+
+/// Events that were committed together, in order. Cloning shares them.
+pub type Batch = Arc<[Arc<Event>]>;
+
+/// Is shown every committed batch, in order, on the log's own thread, right after the commit; must not block.
+pub type OnCommit = Box<dyn FnMut(Batch) + Send>;
+
+/// The answer to one published event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Where the event stands; for a repeat, where it stood already.
+    pub cursor: Cursor,
+    /// Was the same (`source`, `id`) with the same body in the log already?
+    pub duplicate: bool,
+}
+
+/// The ends of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first event that is still there; `head.next()` for an empty log.
+    pub earliest: Offset,
+    /// The last event; 0 for a log that never had one.
+    pub head: Offset,
+}
+
+/// A request to read the past.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Which events.
+    pub filter: Arc<EventFilter>,
+    /// Which way from where.
+    pub from: From,
+    /// The most events in one page.
+    pub events_max: usize,
+    /// The page ends when its events' data passes this many bytes; it has one event at least.
+    pub bytes_max: usize,
+}
+
+/// Where a page starts and in which direction it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Rising, from the event after this offset.
+    After(Offset),
+    /// Falling, from the event before this offset. The events of the page stand in falling order.
+    Before(Offset),
+}
+
+/// Events of the past that match, in the order asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The events.
+    pub events: Vec<Arc<Event>>,
+    /// Every matching event between the start and this offset, inclusive, is in the page: continue from here. A rising page
+    /// that reached the end of the log has the head (as of this read) here; a falling one that reached the start has 0.
+    pub through: Offset,
+    /// Did the page reach the end of the log (rising) or its start (falling)?
+    pub is_last: bool,
+}
+
+/// Can the log take and give events?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Both.
+    Writable,
+    /// It stopped taking events after an I/O error; it still gives them.
+    ReadOnly,
+}
+
+/// Why events were not appended. Nothing of the request is in the log, unless the error is `Stopped`: then the outcome is
+/// unknown and publishing again with the same ids is safe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The same (`source`, `id`) is in the log with another body.
+    #[error("event {index}: id {id:?} of source {source_name:?} was published before with another body")]
+    Conflict {
+        /// Which event of the request, from 0.
+        index: usize,
+        /// Its id.
+        id: String,
+        /// Its source.
+        source_name: String,
+        /// Where the first one stands.
+        first: Cursor,
+    },
+    /// The disk is full; the log takes events again once there is room.
+    #[error("the disk under the log is full")]
+    Full,
+    /// An earlier I/O error stopped the log for writing, or it is closing.
+    #[error("the log takes no events: {reason}")]
+    Stopped {
+        /// What happened; for the operator, not for callers.
+        reason: String,
+    },
+    /// Too many appends wait already.
+    #[error("{waiting} publishes wait for the log already")]
+    Busy {
+        /// How many wait.
+        waiting: usize,
+    },
+}
+
+impl AppendError {
+    /// What the publisher is told.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            AppendError::Conflict { first, index, id, .. } => {
+                Refusal::new(Code::IdConflict, self.to_string())
+                    .with("field", "id")
+                    .with("given", id)
+                    .with("index", index.to_string())
+                    .with("cursor", first.to_string())
+            }
+            AppendError::Full => Refusal::new(Code::StorageFull, "the disk under the log is full"),
+            AppendError::Stopped { .. } => Refusal::new(Code::Unavailable, "the log takes no events now"),
+            AppendError::Busy { .. } => {
+                Refusal::new(Code::RateLimited, "too many publishes wait for the log")
+            }
+        }
+    }
+}
+
+/// Why the past could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Retention removed events that the page would have had to contain.
+    #[error("events before offset {earliest} are gone")]
+    Expired {
+        /// The first event that is still there.
+        earliest: Offset,
+    },
+    /// The store failed; for the operator.
+    #[error("the log cannot be read: {reason}")]
+    Failed {
+        /// What the store said.
+        reason: String,
+    },
+}
+
+/// The log of a server. Implementations are told apart only by what they survive; one suite of contract tests
+/// (`log/contract.rs`) runs for all of them.
+pub trait Log: Send + Sync + fmt::Debug {
+    /// Appends events in their order, all or none, and answers after the commit. A repeat of an event that is in the log
+    /// (same `source`, `id` and body, within this request as well) is answered with the first one's cursor and not logged.
+    ///
+    /// Cancel safety: dropping the future does not take the events back.
+    fn append(&self, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>>;
+
+    /// Reads one page of matching events. A rising page after an offset whose successor was removed by retention fails with
+    /// [`ReadError::Expired`]; an offset at or beyond the head gives an empty last page.
+    ///
+    /// Cancel safety: yes.
+    fn read(&self, read: Read) -> BoxFuture<'_, Result<Page, ReadError>>;
+
+    /// The event of this id with the highest offset; ids are unique only within a source.
+    ///
+    /// Cancel safety: yes.
+    fn find(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>>;
+
+    /// The last event that was logged before this time: where a subscription `start: {time}` starts after.
+    ///
+    /// Cancel safety: yes.
+    fn before_time(&self, time: chrono::DateTime<chrono::Utc>) -> BoxFuture<'_, Result<Offset, ReadError>>;
+
+    /// The ends of the log now. Cheap.
+    fn bounds(&self) -> Bounds;
+
+    /// The identity of the log.
+    fn epoch(&self) -> Epoch;
+
+    /// Can it take and give events? Cheap.
+    fn health(&self) -> Health;
+
+    /// Takes no more appends, commits what waits, and closes the store.
+    ///
+    /// Cancel safety: closing goes on.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}

@@ -1,0 +1,1 @@
+//! How it is said: sessions and dialects, pure.
