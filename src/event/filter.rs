@@ -11,11 +11,11 @@ use serde::Deserialize;
 use std::{fmt, sync::Arc};
 
 /// The most patterns of one filter, alternatives included.
-pub const PATTERNS_MAX: usize = 64;
+pub(super) const PATTERNS_MAX: usize = 64;
 /// The most ids of one filter (scopes, sources, correlation ids), alternatives included.
-pub const IDS_MAX: usize = 1_000;
+pub(super) const IDS_MAX: usize = 1_000;
 /// The most alternatives in `anyOf`.
-pub const ALTERNATIVES_MAX: usize = 8;
+pub(super) const ALTERNATIVES_MAX: usize = 8;
 
 /// A sorted list of ids without repeats; an event needs one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

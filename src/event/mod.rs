@@ -171,3 +171,6 @@ impl std::ops::Deref for Event {
         &self.new
     }
 }
+
+/// Events that were committed together, in order. Cloning shares them.
+pub type Batch = Arc<[Arc<Event>]>;

@@ -1,1 +1,146 @@
-//! The pipeline: publish, subscribe, tail.
+//! The pipeline: publish is allow, append, route; subscribe is a start position, then a [`Tail`].
+//!
+//! Flow: takes checked events from every way in and gives them to `log`; gives tails, replays and history to `fanout`, to
+//! resolvers and to the edge.
+//! Invariants: nothing is appended or read without a principal's grant; a cursor is judged in one place ([`Hub::locate`]).
+//! Not here: rendering and delivery (`fanout`).
+
+mod history;
+mod position;
+mod replay;
+mod tail;
+
+pub use history::{HISTORY_EVENTS_MAX, History, HistoryRequest};
+pub use position::LAST_MAX;
+pub use replay::{Replay, Replayed};
+pub use tail::Tail;
+
+use crate::{
+    auth::Principal,
+    bus::Bus,
+    error::{Code, Refusal},
+    event::{Cursor, Event, EventFilter, Limits, NewEvent, Offset},
+    log::{AppendError, Appended, Bounds, Health, Log, ReadError},
+    metrics::Metrics,
+};
+use std::sync::Arc;
+
+/// The most events of one publish request.
+pub const PUBLISH_EVENTS_MAX: usize = 1_000;
+
+/// The pipeline of a server. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    log: Arc<dyn Log>,
+    bus: Bus,
+    metrics: Metrics,
+    limits: Limits,
+}
+
+impl Hub {
+    /// The pipeline over a log that shows its commits to this bus.
+    pub fn new(log: Arc<dyn Log>, bus: Bus, metrics: Metrics, limits: Limits) -> Self {
+        Hub { log, bus, metrics, limits }
+    }
+
+    /// Publishes events in their order, all or none, and answers once they are durable. Fails with the grant's refusal,
+    /// `ID_CONFLICT`, `STORAGE_FULL`, `UNAVAILABLE`, `RATE_LIMITED`, or `TOO_MANY`.
+    ///
+    /// Cancel safety: dropping the future does not take the events back.
+    pub async fn publish(
+        &self,
+        principal: &Principal,
+        events: Vec<NewEvent>,
+    ) -> Result<Vec<Appended>, Refusal> {
+        let answer = self.allow_and_append(principal, events).await;
+        match &answer {
+            Ok(appended) => {
+                let duplicates = appended.iter().filter(|one| one.duplicate).count();
+                self.metrics.events_duplicate.inc_by(duplicates as u64);
+                self.metrics.events_published.inc_by((appended.len() - duplicates) as u64);
+            }
+            Err(_) => {
+                self.metrics.publishes_refused.inc();
+            }
+        }
+        answer
+    }
+
+    async fn allow_and_append(
+        &self,
+        principal: &Principal,
+        events: Vec<NewEvent>,
+    ) -> Result<Vec<Appended>, Refusal> {
+        if !(1..=PUBLISH_EVENTS_MAX).contains(&events.len()) {
+            let given = format!("{} events", events.len());
+            return Err(Refusal::field(
+                Code::TooMany,
+                "events",
+                &given,
+                format!("1 to {PUBLISH_EVENTS_MAX} events"),
+            ));
+        }
+        for event in &events {
+            principal.grant().allow_publish(event)?;
+        }
+        self.log.append(events).await.map_err(|error| {
+            if let AppendError::Stopped { reason } = &error {
+                tracing::warn!(%reason, "publish refused");
+            }
+            error.refusal()
+        })
+    }
+
+    /// Follows matching events from after an offset that [`Hub::locate`] gave, without end.
+    pub fn tail(&self, principal: &Principal, filter: EventFilter, after: Offset) -> Tail {
+        Tail::new(self, principal.grant().narrow(filter), after)
+    }
+
+    /// The event of this id, if the principal may read it.
+    pub async fn find(&self, principal: &Principal, id: &str) -> Result<Option<Arc<Event>>, Refusal> {
+        let readable = principal.grant().narrow(EventFilter::default());
+        let found = self.log.find(id.to_owned()).await.map_err(|error| self.read_refusal(&error))?;
+        Ok(found.filter(|event| readable.matches(event)))
+    }
+
+    /// The limits that events are checked against.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The counts of this server.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The ends of the log.
+    pub fn bounds(&self) -> Bounds {
+        self.log.bounds()
+    }
+
+    /// Can the log take events?
+    pub fn health(&self) -> Health {
+        self.log.health()
+    }
+
+    /// The cursor of an offset.
+    pub fn cursor(&self, offset: Offset) -> Cursor {
+        Cursor { epoch: self.log.epoch(), offset }
+    }
+
+    /// Commits what waits and closes the log.
+    pub async fn close(&self) {
+        self.log.close().await;
+    }
+
+    /// What a reader is told when the log cannot give what it asked for.
+    fn read_refusal(&self, error: &ReadError) -> Refusal {
+        match error {
+            ReadError::Expired { earliest } => position::expired(self.cursor(earliest.previous())),
+            ReadError::Failed { reason } => {
+                tracing::error!(%reason, "the log cannot be read");
+                Refusal::new(Code::Unavailable, "the log cannot be read now")
+            }
+        }
+    }
+}

@@ -8,13 +8,10 @@
 
 use crate::{
     error::{Code, Refusal},
-    event::{Cursor, Epoch, Event, EventFilter, NewEvent, Offset},
+    event::{Batch, Cursor, Epoch, Event, EventFilter, NewEvent, Offset},
 };
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
-
-/// Events that were committed together, in order. Cloning shares them.
-pub type Batch = Arc<[Arc<Event>]>;
 
 /// Is shown every committed batch, in order, on the log's own thread, right after the commit; must not block.
 pub type OnCommit = Box<dyn FnMut(Batch) + Send>;

@@ -1,0 +1,121 @@
+//! Pages of the past for people and programs that browse: Relay's connection arguments over the log.
+
+use super::Hub;
+use crate::{
+    auth::Principal,
+    error::{Code, Refusal},
+    event::{Cursor, Event, EventFilter, Offset},
+    log::{From, Read},
+};
+use std::sync::Arc;
+
+/// The most events of one page.
+pub const HISTORY_EVENTS_MAX: u32 = 1_000;
+const HISTORY_EVENTS_DEFAULT: u32 = 50;
+const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The arguments of a Relay connection. Without `first` and `last` the page has the newest 50 events.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryRequest {
+    /// Which events.
+    pub filter: EventFilter,
+    /// So many from the front.
+    pub first: Option<i64>,
+    /// Only events after this one.
+    pub after: Option<Cursor>,
+    /// So many from the back.
+    pub last: Option<i64>,
+    /// Only events before this one.
+    pub before: Option<Cursor>,
+}
+
+/// A page of the past, in rising order.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The events.
+    pub events: Vec<Arc<Event>>,
+    /// Are there matching events after the page, within the bounds asked for?
+    pub has_next: bool,
+    /// Are there matching events before the page, within the bounds asked for?
+    pub has_previous: bool,
+}
+
+impl Hub {
+    /// A page of history. Fails with `BAD_REQUEST` for arguments that exclude each other or are out of range, and as
+    /// [`Hub::locate`] does for cursors.
+    ///
+    /// Cancel safety: yes.
+    pub async fn history(&self, principal: &Principal, request: HistoryRequest) -> Result<History, Refusal> {
+        let (is_rising, count) = direction(request.first, request.last)?;
+        let after = match request.after {
+            Some(cursor) => self.check_cursor(cursor)?,
+            None => self.bounds().earliest.previous(),
+        };
+        let before = match request.before {
+            Some(cursor) => self.check_cursor(cursor)?,
+            None => self.bounds().head.next(),
+        };
+        let filter = Arc::new(principal.grant().narrow(request.filter));
+        // One more than asked for tells whether there are more.
+        let mut events = self.collect(&filter, after, before, is_rising, count + 1).await?;
+        let has_more = events.len() > count;
+        events.truncate(count);
+        if is_rising {
+            return Ok(History { events, has_next: has_more, has_previous: false });
+        }
+        events.reverse();
+        Ok(History { events, has_next: false, has_previous: has_more })
+    }
+
+    /// Up to `count` matching events strictly between two offsets, from the front or from the back.
+    async fn collect(
+        &self,
+        filter: &Arc<EventFilter>,
+        after: Offset,
+        before: Offset,
+        is_rising: bool,
+        count: usize,
+    ) -> Result<Vec<Arc<Event>>, Refusal> {
+        let mut events: Vec<Arc<Event>> = Vec::new();
+        let mut from = if is_rising { From::After(after) } else { From::Before(before) };
+        while events.len() < count {
+            let read = Read {
+                filter: Arc::clone(filter),
+                from,
+                events_max: count - events.len(),
+                bytes_max: PAGE_BYTES_MAX,
+            };
+            let page = self.log.read(read).await.map_err(|error| self.read_refusal(&error))?;
+            let inside =
+                page.events.into_iter().filter(|event| event.offset() > after && event.offset() < before);
+            events.extend(inside);
+            let is_past_end =
+                if is_rising { page.through.next() >= before } else { page.through <= after.next() };
+            if page.is_last || is_past_end {
+                break;
+            }
+            from = if is_rising { From::After(page.through) } else { From::Before(page.through) };
+        }
+        Ok(events)
+    }
+}
+
+fn direction(first: Option<i64>, last: Option<i64>) -> Result<(bool, usize), Refusal> {
+    let (name, is_rising, given) = match (first, last) {
+        (Some(_), Some(_)) => {
+            return Err(Refusal::field(Code::BadRequest, "last", "beside first", "either first or last"));
+        }
+        (Some(first), None) => ("first", true, first),
+        (None, Some(last)) => ("last", false, last),
+        (None, None) => ("last", false, i64::from(HISTORY_EVENTS_DEFAULT)),
+    };
+    match u32::try_from(given) {
+        Ok(count @ 1..=HISTORY_EVENTS_MAX) => Ok((is_rising, count as usize)),
+        Ok(_) | Err(_) => Err(Refusal::field(
+            Code::BadRequest,
+            name,
+            &given.to_string(),
+            format!("1 to {HISTORY_EVENTS_MAX}"),
+        )),
+    }
+}

@@ -1,0 +1,95 @@
+//! Where a subscription starts: every [`StartPosition`] becomes the offset after which it reads, or a refusal.
+
+use super::Hub;
+use crate::{
+    auth::Principal,
+    error::{Code, Refusal},
+    event::{Cursor, EventFilter, Offset, StartPosition},
+    log::{From, Read},
+};
+use std::sync::Arc;
+
+/// The most events that `start: {last}` reaches back for.
+pub const LAST_MAX: u32 = 10_000;
+
+impl Hub {
+    /// The offset after which a subscription reads; `None` starts with what is published from now on. Fails with
+    /// `EPOCH_CHANGED`, `CURSOR_AHEAD`, `CURSOR_EXPIRED` (these carry the earliest and the latest cursor), `INVALID_FILTER`.
+    ///
+    /// Cancel safety: yes.
+    pub async fn locate(
+        &self,
+        principal: &Principal,
+        filter: &EventFilter,
+        start: &StartPosition,
+    ) -> Result<Option<Offset>, Refusal> {
+        match start {
+            StartPosition::Live => Ok(None),
+            StartPosition::After(cursor) => self.check_cursor(*cursor).map(Some),
+            StartPosition::Earliest => Ok(Some(self.bounds().earliest.previous())),
+            StartPosition::Time(time) => {
+                self.log.before_time(*time).await.map(Some).map_err(|error| self.read_refusal(&error))
+            }
+            StartPosition::Last(count) => {
+                self.before_last(principal.grant().narrow(filter.clone()), *count).await.map(Some)
+            }
+        }
+    }
+
+    /// The offset of a cursor of this log, when the event after it is still there or yet to come.
+    pub(super) fn check_cursor(&self, cursor: Cursor) -> Result<Offset, Refusal> {
+        let bounds = self.bounds();
+        let ends = |refusal: Refusal| {
+            refusal
+                .with("earliest", self.cursor(bounds.earliest.previous()).to_string())
+                .with("latest", self.cursor(bounds.head).to_string())
+        };
+        if cursor.epoch != self.log.epoch() {
+            return Err(ends(Refusal::new(
+                Code::EpochChanged,
+                "the cursor belongs to another log than this server's",
+            )));
+        }
+        if cursor.offset > bounds.head {
+            return Err(ends(Refusal::new(
+                Code::CursorAhead,
+                "the cursor is beyond the end of this server's log",
+            )));
+        }
+        if cursor.offset.next() < bounds.earliest {
+            return Err(expired(self.cursor(bounds.earliest.previous())));
+        }
+        Ok(cursor.offset)
+    }
+
+    /// The offset before the last `count` matching events.
+    async fn before_last(&self, filter: EventFilter, count: u32) -> Result<Offset, Refusal> {
+        if !(1..=LAST_MAX).contains(&count) {
+            let allowed = format!("1 to {LAST_MAX}");
+            return Err(Refusal::field(Code::InvalidFilter, "start.last", &count.to_string(), allowed));
+        }
+        let filter = Arc::new(filter);
+        let (mut before, mut missing) = (self.bounds().head.next(), count as usize);
+        loop {
+            let read = Read {
+                filter: Arc::clone(&filter),
+                from: From::Before(before),
+                events_max: missing,
+                bytes_max: usize::MAX,
+            };
+            let page = self.log.read(read).await.map_err(|error| self.read_refusal(&error))?;
+            missing = missing.saturating_sub(page.events.len());
+            match page.events.last() {
+                Some(oldest) if missing == 0 => return Ok(oldest.offset().previous()),
+                Some(_) | None if page.is_last => return Ok(self.bounds().earliest.previous()),
+                Some(_) | None => before = page.through,
+            }
+        }
+    }
+}
+
+/// The refusal of a position whose next events are gone; `earliest` is the first cursor from which nothing is missing.
+pub(super) fn expired(earliest: Cursor) -> Refusal {
+    Refusal::new(Code::CursorExpired, "events after the cursor have been removed by retention")
+        .with("earliest", earliest.to_string())
+}
