@@ -1,0 +1,320 @@
+//! The bounded place where payloads wait for one connection: a queue for each of its subscriptions.
+//!
+//! Flow: the worker and replays put payloads in; the connection takes them out, subscriptions in turn.
+//! Invariants: a queue is contiguous, so what is in it can always be sent; when the connection's byte budget is used up a
+//! queue takes no more live payloads and its subscription reads the log again; the lock is held for moves only.
+
+use super::Payload;
+use crate::{error::Refusal, event::Offset};
+use futures_util::task::AtomicWaker;
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::Poll,
+};
+use tokio::sync::Notify;
+
+/// Names a subscription within its connection; never used twice on one connection.
+pub type Key = u64;
+
+/// A queue longer than this gives its memory back when it is empty.
+const IDLE_CAPACITY_MAX: usize = 64;
+
+/// What a connection takes out for one of its subscriptions.
+#[derive(Debug)]
+pub enum Delivery {
+    /// The next event.
+    Payload(Payload),
+    /// The subscription fell behind: everything before has been taken, the rest is in the log. The connection answers by
+    /// [`Subscription::catch_up`](super::Subscription::catch_up).
+    Lagged,
+    /// The subscription is over; nothing follows.
+    Ended(Refusal),
+}
+
+/// The waiting payloads of one connection.
+#[derive(Debug)]
+pub struct Mailbox {
+    state: Mutex<State>,
+    reader: AtomicWaker,
+    room: Notify,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Rising by key, because keys are given out rising.
+    queues: Vec<(Key, Queue)>,
+    /// The queues that have something to take, in turn.
+    ready: VecDeque<Key>,
+    /// Bytes that can be taken.
+    queued_bytes: usize,
+    /// Bytes that wait behind a replay.
+    held_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Queue {
+    items: VecDeque<Payload>,
+    held: VecDeque<Payload>,
+    gate: Gate,
+    is_ready: bool,
+    /// Everything that matches up to here has been put in.
+    through: Offset,
+    ended: Option<Refusal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    /// Live payloads can be taken.
+    Open,
+    /// Live payloads wait until a replay has put the past before them.
+    Held,
+    /// Live payloads were turned away; the reader is told when it has taken the rest.
+    Lagging,
+}
+
+/// What became of live payloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// They are in.
+    Taken,
+    /// They are not in: no room, or the subscription is gone. Its member gets no more.
+    Refused,
+}
+
+impl Mailbox {
+    /// An empty mailbox with this many bytes of room.
+    pub fn new(bytes_max: usize) -> Self {
+        Mailbox { state: Mutex::default(), reader: AtomicWaker::new(), room: Notify::new(), bytes_max }
+    }
+
+    /// Waits until there is something to take.
+    ///
+    /// Cancel safety: yes. One task at a time may wait.
+    pub async fn ready(&self) {
+        poll_fn(|context| {
+            self.reader.register(context.waker());
+            match self.lock().ready.is_empty() {
+                true => Poll::Pending,
+                false => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
+    /// Takes out up to about `bytes_max` bytes, one delivery of each subscription in turn.
+    pub fn take(&self, bytes_max: usize, out: &mut Vec<(Key, Delivery)>) {
+        let mut state = self.lock();
+        let mut taken = 0;
+        while taken < bytes_max {
+            let Some(key) = state.ready.pop_front() else { break };
+            let Some(delivery) = state.next_of(key) else { continue };
+            if let Delivery::Payload(payload) = &delivery {
+                taken += payload.text().len();
+            }
+            out.push((key, delivery));
+        }
+        state.queued_bytes -= taken;
+        let has_room = state.queued_bytes <= self.bytes_max / 2;
+        drop(state);
+        if has_room && taken > 0 {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Opens a queue from which everything up to `through` is left out; a held one waits for a replay.
+    pub(super) fn open(&self, key: Key, through: Offset, is_held: bool) {
+        let gate = if is_held { Gate::Held } else { Gate::Open };
+        let queue = Queue {
+            items: VecDeque::new(),
+            held: VecDeque::new(),
+            gate,
+            is_ready: false,
+            through,
+            ended: None,
+        };
+        self.lock().queues.push((key, queue));
+    }
+
+    /// Nothing up to `through` is wanted any more.
+    pub(super) fn advance(&self, key: Key, through: Offset) {
+        if let Some(queue) = self.lock().queue(key) {
+            queue.through = queue.through.max(through);
+        }
+    }
+
+    /// Removes a queue with all that is in it.
+    pub(super) fn close(&self, key: Key) {
+        let mut state = self.lock();
+        let Ok(at) = state.queues.binary_search_by_key(&key, |(key, _)| *key) else { return };
+        let (_, queue) = state.queues.remove(at);
+        state.queued_bytes -= bytes(&queue.items);
+        state.held_bytes -= bytes(&queue.held);
+        state.ready.retain(|ready| *ready != key);
+        drop(state);
+        self.room.notify_waiters();
+    }
+
+    /// Puts in what the worker rendered.
+    pub(super) fn push_live(&self, key: Key, payloads: &[Payload]) -> Pushed {
+        let more = payloads.iter().map(|payload| payload.text().len()).sum::<usize>();
+        let mut state = self.lock();
+        let in_all = state.queued_bytes + state.held_bytes;
+        // A payload larger than the whole budget still goes to an empty mailbox.
+        let fits = in_all == 0 || in_all + more <= self.bytes_max;
+        let Some(queue) = state.queue(key) else { return Pushed::Refused };
+        match (queue.gate, fits) {
+            (Gate::Open, true) => {
+                queue.items.extend(payloads.iter().cloned());
+                queue.through = payloads.last().map_or(queue.through, Payload::offset);
+                state.queued_bytes += more;
+            }
+            (Gate::Held, true) => {
+                queue.held.extend(payloads.iter().cloned());
+                state.held_bytes += more;
+                return Pushed::Taken;
+            }
+            (Gate::Open | Gate::Held, false) => {
+                let is_open = queue.gate == Gate::Open;
+                queue.gate = Gate::Lagging;
+                let held = bytes(&std::mem::take(&mut queue.held));
+                state.held_bytes -= held;
+                if is_open {
+                    self.announce(state, key);
+                }
+                return Pushed::Refused;
+            }
+            (Gate::Lagging, _) => return Pushed::Refused,
+        }
+        self.announce(state, key);
+        Pushed::Taken
+    }
+
+    /// Waits until a replay may put in more.
+    ///
+    /// Cancel safety: yes.
+    pub(super) async fn room(&self) {
+        loop {
+            let notified = self.room.notified();
+            if self.lock().queued_bytes <= self.bytes_max / 2 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Puts in what a replay rendered, before what is held. The replay has waited for [`Mailbox::room`].
+    pub(super) fn push_replayed(&self, key: Key, payload: Payload) {
+        let mut state = self.lock();
+        let Some(queue) = state.queue(key) else { return };
+        assert!(payload.offset() > queue.through, "a replay must continue where the queue ends");
+        queue.through = payload.offset();
+        let more = payload.text().len();
+        queue.items.push_back(payload);
+        state.queued_bytes += more;
+        self.announce(state, key);
+    }
+
+    /// The replay has put in everything up to `through`: what was held follows, and the queue is live. `false` when the room
+    /// for held payloads did not suffice; the queue is held again and the replay goes on.
+    pub(super) fn release(&self, key: Key, through: Offset) -> bool {
+        let mut state = self.lock();
+        let Some(queue) = state.queue(key) else { return true };
+        queue.through = queue.through.max(through);
+        if queue.gate == Gate::Lagging {
+            queue.gate = Gate::Held;
+            return false;
+        }
+        queue.gate = Gate::Open;
+        let held = std::mem::take(&mut queue.held);
+        queue.through = held.back().map_or(queue.through, Payload::offset);
+        let more = bytes(&held);
+        queue.items.extend(held);
+        state.held_bytes -= more;
+        state.queued_bytes += more;
+        self.announce(state, key);
+        true
+    }
+
+    /// Ends a queue after what is in it.
+    pub(super) fn end(&self, key: Key, refusal: Refusal) {
+        let mut state = self.lock();
+        let Some(queue) = state.queue(key) else { return };
+        queue.ended = Some(refusal);
+        self.announce(state, key);
+    }
+
+    /// Everything that matches up to here has been put in; for an open queue that is at least `routed`.
+    pub(super) fn through(&self, key: Key) -> Offset {
+        self.lock().queue(key).map_or(Offset::ZERO, |queue| queue.through)
+    }
+
+    /// Everything that matches up to here has been taken out, when the worker has routed everything up to `routed`.
+    pub(super) fn taken_through(&self, key: Key, routed: Offset) -> Option<Offset> {
+        let mut state = self.lock();
+        let queue = state.queue(key)?;
+        Some(match (queue.items.front(), queue.gate) {
+            (Some(next), _) => next.offset().previous(),
+            (None, Gate::Open) => queue.through.max(routed),
+            (None, Gate::Held | Gate::Lagging) => queue.through,
+        })
+    }
+
+    fn announce(&self, mut state: MutexGuard<'_, State>, key: Key) {
+        let Some(queue) = state.queue(key) else { return };
+        let has_work = !queue.items.is_empty() || queue.gate == Gate::Lagging || queue.ended.is_some();
+        if has_work && !queue.is_ready {
+            queue.is_ready = true;
+            state.ready.push_back(key);
+            drop(state);
+            self.reader.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics between two changes that belong together, so a poisoned state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn queue(&mut self, key: Key) -> Option<&mut Queue> {
+        let at = self.queues.binary_search_by_key(&key, |(key, _)| *key).ok()?;
+        self.queues.get_mut(at).map(|(_, queue)| queue)
+    }
+
+    /// Takes one delivery of a queue and puts the queue back in line while it has more.
+    fn next_of(&mut self, key: Key) -> Option<Delivery> {
+        let queue = self.queue(key)?;
+        let delivery = match queue.items.pop_front() {
+            Some(payload) => Delivery::Payload(payload),
+            None if queue.ended.is_some() => Delivery::Ended(queue.ended.take()?),
+            None if queue.gate == Gate::Lagging => {
+                queue.gate = Gate::Held;
+                Delivery::Lagged
+            }
+            None => {
+                queue.is_ready = false;
+                return None;
+            }
+        };
+        queue.is_ready = !queue.items.is_empty() || queue.ended.is_some() || queue.gate == Gate::Lagging;
+        if queue.items.is_empty() && queue.items.capacity() > IDLE_CAPACITY_MAX {
+            queue.items = VecDeque::new();
+        }
+        if queue.is_ready {
+            self.ready.push_back(key);
+        }
+        Some(delivery)
+    }
+}
+
+fn bytes(payloads: &VecDeque<Payload>) -> usize {
+    payloads.iter().map(|payload| payload.text().len()).sum()
+}
+
+#[cfg(test)]
+#[path = "mailbox_tests.rs"]
+mod tests;

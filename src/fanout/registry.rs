@@ -1,0 +1,292 @@
+//! Who is there: groups by (form, view), their members by filter, and the index that finds both for an event.
+//!
+//! Flow: the worker asks for a [`Plan`] of a batch, has it rendered without the lock, and gives it back to be delivered.
+//! Invariants: an event is delivered to a member exactly when its offset is above the member's `joined`, so whoever joins
+//! between plan and delivery misses nothing and gets nothing twice. Lock order: subscription, registry, mailbox.
+
+use super::{
+    Form, Payload, Renderer,
+    mailbox::{Key, Mailbox, Pushed},
+};
+use crate::{
+    auth::View,
+    bus::{FilterId, Index},
+    error::Refusal,
+    event::{Event, EventFilter, Offset},
+    metrics::Metrics,
+};
+use slab::Slab;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+type GroupId = u64;
+type CellId = u64;
+
+/// What makes two subscriptions share their renderings: the whole text of the form, and the view.
+type GroupKey = (Box<str>, View);
+
+/// All groups and members.
+#[derive(Debug)]
+pub(super) struct Registry {
+    index: Index,
+    groups: HashMap<GroupId, Group>,
+    group_ids: HashMap<GroupKey, GroupId>,
+    cells: HashMap<CellId, Cell>,
+    cells_of: HashMap<FilterId, Vec<CellId>>,
+    ids: u64,
+    /// Every event up to here has been planned.
+    routed: Offset,
+    /// Every event up to here has been delivered.
+    delivered: Offset,
+    metrics: Metrics,
+}
+
+struct Group {
+    key: GroupKey,
+    form: Arc<dyn Form>,
+    /// Away while the worker renders.
+    renderer: Option<Box<dyn Renderer>>,
+    /// One for each distinct filter.
+    cells: BTreeMap<FilterId, CellId>,
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group").field("form", &self.form).field("cells", &self.cells).finish_non_exhaustive()
+    }
+}
+
+/// The members of one group with one filter.
+#[derive(Debug)]
+struct Cell {
+    group: GroupId,
+    filter: FilterId,
+    members: Slab<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    id: u64,
+    key: Key,
+    mailbox: Arc<Mailbox>,
+    joined: Offset,
+}
+
+/// Where a member sits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    cell: CellId,
+    place: usize,
+    member: u64,
+}
+
+/// Who wants to join.
+#[derive(Debug)]
+pub(super) struct Joining<'a> {
+    pub(super) form: &'a Arc<dyn Form>,
+    pub(super) view: View,
+    pub(super) filter: &'a Arc<EventFilter>,
+    pub(super) key: Key,
+    pub(super) mailbox: &'a Arc<Mailbox>,
+}
+
+/// The work of one group for one batch.
+pub(super) struct GroupPlan {
+    group: GroupId,
+    pub(super) form: Arc<dyn Form>,
+    pub(super) renderer: Option<Box<dyn Renderer>>,
+    /// Which events of the batch each cell gets.
+    cells: Vec<(CellId, Vec<usize>)>,
+    /// Which events of the batch the group renders, rising, and what came of it.
+    pub(super) wanted: BTreeMap<usize, Option<Payload>>,
+}
+
+impl Registry {
+    pub(super) fn new(routed: Offset, metrics: Metrics) -> Self {
+        Registry {
+            index: Index::default(),
+            groups: HashMap::new(),
+            group_ids: HashMap::new(),
+            cells: HashMap::new(),
+            cells_of: HashMap::new(),
+            ids: 0,
+            routed,
+            delivered: routed,
+            metrics,
+        }
+    }
+
+    /// Every event up to here is in the mailboxes of its members.
+    pub(super) fn delivered(&self) -> Offset {
+        self.delivered
+    }
+
+    /// The plans of all events up to here have been delivered.
+    pub(super) fn delivered_to(&mut self, offset: Offset) {
+        self.delivered = offset;
+    }
+
+    /// The next event is the one after this offset, although not all before it were planned.
+    pub(super) fn skip_to(&mut self, offset: Offset) {
+        self.routed = offset;
+        self.delivered = offset;
+    }
+
+    /// Seats a member, which gets every matching event above the offset returned: the greater one of `after` and what has
+    /// been routed.
+    pub(super) fn join(&mut self, joining: &Joining<'_>, after: Offset) -> (Seat, Offset) {
+        let joined = after.max(self.routed);
+        let group = self.group(joining.form, joining.view);
+        let filter = self.index.insert(joining.filter);
+        let cell = self.cell(group, filter);
+        let member = self.next_id();
+        let member = Member { id: member, key: joining.key, mailbox: Arc::clone(joining.mailbox), joined };
+        let id = member.id;
+        let place = self.cells.get_mut(&cell).map_or(0, |cell| cell.members.insert(member));
+        (Seat { cell, place, member: id }, joined)
+    }
+
+    /// Takes a member away; the last one ends its group at once. A seat that was lost already is left alone.
+    pub(super) fn leave(&mut self, seat: Seat) {
+        let Some(cell) = self.cells.get_mut(&seat.cell) else { return };
+        if cell.members.get(seat.place).is_none_or(|member| member.id != seat.member) {
+            return;
+        }
+        cell.members.remove(seat.place);
+        self.index.remove(cell.filter);
+        if cell.members.is_empty() {
+            self.remove_cell(seat.cell);
+        }
+    }
+
+    /// Which groups render which events of a batch. The renderers go along; [`Registry::deliver`] brings them back.
+    pub(super) fn plan(&mut self, events: &[Arc<Event>]) -> Vec<GroupPlan> {
+        let mut plans: BTreeMap<GroupId, BTreeMap<CellId, Vec<usize>>> = BTreeMap::new();
+        let mut met = Vec::new();
+        for (at, event) in events.iter().enumerate() {
+            met.clear();
+            self.index.matches(event, &mut met);
+            for cell_id in met.iter().filter_map(|filter| self.cells_of.get(filter)).flatten() {
+                if let Some(cell) = self.cells.get(cell_id) {
+                    plans.entry(cell.group).or_default().entry(*cell_id).or_default().push(at);
+                }
+            }
+            self.routed = event.offset();
+        }
+        let groups = &mut self.groups;
+        let plan = |(id, cells): (GroupId, BTreeMap<CellId, Vec<usize>>)| {
+            let group = groups.get_mut(&id)?;
+            let wanted = cells.values().flatten().map(|at| (*at, None)).collect();
+            let cells = cells.into_iter().collect();
+            Some(GroupPlan {
+                group: id,
+                form: Arc::clone(&group.form),
+                renderer: group.renderer.take(),
+                cells,
+                wanted,
+            })
+        };
+        plans.into_iter().filter_map(plan).collect()
+    }
+
+    /// Copies what was rendered to the members.
+    pub(super) fn deliver(&mut self, plan: GroupPlan) {
+        if let Some(group) = self.groups.get_mut(&plan.group) {
+            group.renderer = plan.renderer;
+        }
+        let all: Vec<Payload> = plan.wanted.values().flatten().cloned().collect();
+        for (cell_id, events) in plan.cells {
+            if events.len() == all.len() {
+                self.deliver_to(cell_id, &all);
+                continue;
+            }
+            let some: Vec<Payload> =
+                events.iter().filter_map(|at| plan.wanted.get(at).and_then(Option::clone)).collect();
+            self.deliver_to(cell_id, &some);
+        }
+    }
+
+    fn deliver_to(&mut self, cell_id: CellId, payloads: &[Payload]) {
+        let Some(cell) = self.cells.get_mut(&cell_id) else { return };
+        let (mut delivered, mut lost) = (0, Vec::new());
+        for (place, member) in &cell.members {
+            let new = payloads.partition_point(|payload| payload.offset() <= member.joined);
+            let Some(new @ [_, ..]) = payloads.get(new..) else { continue };
+            match member.mailbox.push_live(member.key, new) {
+                Pushed::Taken => delivered += new.len(),
+                Pushed::Refused => lost.push(Seat { cell: cell_id, place, member: member.id }),
+            }
+        }
+        self.metrics.events_delivered.inc_by(delivered as u64);
+        self.metrics.mailbox_lagged.inc_by(lost.len() as u64);
+        lost.into_iter().for_each(|seat| self.leave(seat));
+    }
+
+    /// Ends every member with a refusal that carries its position: the worker could not go on.
+    pub(super) fn end_all(&mut self, refusal: &Refusal, cursor: impl Fn(Offset) -> String) {
+        for cell in self.cells.values() {
+            for (_, member) in &cell.members {
+                let through = cursor(member.mailbox.through(member.key));
+                member.mailbox.end(member.key, refusal.clone().with("cursor", through));
+            }
+        }
+        let cells: Vec<CellId> = self.cells.keys().copied().collect();
+        for cell in cells {
+            let holders = self.cells.get(&cell).map_or((0, 0), |cell| (cell.filter, cell.members.len()));
+            (0..holders.1).for_each(|_| self.index.remove(holders.0));
+            self.remove_cell(cell);
+        }
+    }
+
+    fn group(&mut self, form: &Arc<dyn Form>, view: View) -> GroupId {
+        let key: GroupKey = (form.key().into(), view);
+        if let Some(id) = self.group_ids.get(&key) {
+            return *id;
+        }
+        let id = self.next_id();
+        self.group_ids.insert(key.clone(), id);
+        self.groups.insert(id, Group { key, form: Arc::clone(form), renderer: None, cells: BTreeMap::new() });
+        self.metrics.groups_open.inc();
+        id
+    }
+
+    fn cell(&mut self, group: GroupId, filter: FilterId) -> CellId {
+        let new = self.next_id();
+        let Some(entry) = self.groups.get_mut(&group) else { return new };
+        let cell = *entry.cells.entry(filter).or_insert(new);
+        if cell == new {
+            self.cells.insert(cell, Cell { group, filter, members: Slab::new() });
+            self.cells_of.entry(filter).or_default().push(cell);
+        }
+        cell
+    }
+
+    fn remove_cell(&mut self, id: CellId) {
+        let Some(cell) = self.cells.remove(&id) else { return };
+        if let Some(cells) = self.cells_of.get_mut(&cell.filter) {
+            cells.retain(|other| *other != id);
+            if cells.is_empty() {
+                self.cells_of.remove(&cell.filter);
+            }
+        }
+        let Some(group) = self.groups.get_mut(&cell.group) else { return };
+        group.cells.remove(&cell.filter);
+        if group.cells.is_empty() {
+            self.group_ids.remove(&group.key);
+            self.groups.remove(&cell.group);
+            self.metrics.groups_open.dec();
+        }
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+
+    /// Groups and members, for tests and for the check that nothing is left.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.groups.len(), self.cells.values().map(|cell| cell.members.len()).sum())
+    }
+}

@@ -1,0 +1,77 @@
+//! The one task that turns events into deliveries, in log order.
+//!
+//! Invariants: groups render in lock-step with the log; a panic or a failure costs one event of one group, whose members get
+//! an error in its place; if the log cannot be followed every member is ended with its position.
+
+use super::{Form, Payload, Renderer, Shared, registry::GroupPlan};
+use crate::{error::Refusal, event::Event, hub::Tail, metrics::Metrics};
+use futures_util::FutureExt;
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+/// So many events are planned and delivered at once: enough to fill a flush, few enough to hand out soon.
+const STEP_EVENTS_MAX: usize = 256;
+
+/// Delivers until the hub ends.
+pub(super) async fn run(shared: Arc<Shared>, mut tail: Tail) {
+    loop {
+        match tail.next().await {
+            Ok(Some(events)) => {
+                for step in events.chunks(STEP_EVENTS_MAX) {
+                    deliver(&shared, step).await;
+                }
+            }
+            Ok(None) => return,
+            Err(refusal) => tail = start_over(&shared, &refusal),
+        }
+    }
+}
+
+async fn deliver(shared: &Shared, events: &[Arc<Event>]) {
+    let mut plans = shared.registry().plan(events);
+    for plan in &mut plans {
+        render_group(plan, events, &shared.metrics).await;
+    }
+    let mut registry = shared.registry();
+    plans.into_iter().for_each(|plan| registry.deliver(plan));
+    if let Some(last) = events.last() {
+        registry.delivered_to(last.offset());
+    }
+}
+
+async fn render_group(plan: &mut GroupPlan, events: &[Arc<Event>], metrics: &Metrics) {
+    for (at, payload) in &mut plan.wanted {
+        if let Some(event) = events.get(*at) {
+            *payload = Some(render(&*plan.form, &mut plan.renderer, event, metrics).await);
+        }
+    }
+}
+
+/// Renders one event once. After a failure the renderer is made anew.
+pub(super) async fn render(
+    form: &dyn Form,
+    renderer: &mut Option<Box<dyn Renderer>>,
+    event: &Arc<Event>,
+    metrics: &Metrics,
+) -> Payload {
+    let current = renderer.get_or_insert_with(|| form.renderer());
+    metrics.executions.inc();
+    // The renderer is thrown away after a panic, so nobody sees it half changed.
+    let text = AssertUnwindSafe(async { current.render(event).await }).catch_unwind().await.ok().flatten();
+    let text = text.unwrap_or_else(|| {
+        metrics.renderings_failed.inc();
+        tracing::error!(event.offset = event.offset().get(), event.r#type = %event.event_type(), "an event could not be rendered");
+        *renderer = None;
+        form.failed(event)
+    });
+    Payload::new(event.offset(), text)
+}
+
+/// The log cannot be followed from where the worker stands: everybody is told, and the worker goes on from the head.
+fn start_over(shared: &Shared, refusal: &Refusal) -> Tail {
+    tracing::error!(%refusal, "the fan-out cannot follow the log; all subscriptions end");
+    let mut registry = shared.registry();
+    registry.end_all(refusal, |offset| shared.hub.cursor(offset).to_string());
+    let head = shared.hub.bounds().head;
+    registry.skip_to(head);
+    shared.tail(head)
+}

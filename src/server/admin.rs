@@ -1,0 +1,58 @@
+//! For operators: probes, metrics, the schema and the build.
+
+use super::{App, problem::Problem};
+use crate::{
+    error::{Code, Refusal},
+    graphql,
+    log::Health,
+};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::header,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The routes of this room.
+pub(super) fn routes() -> Router<App> {
+    Router::new()
+        .route("/health/live", get(live))
+        .route("/livez", get(live))
+        .route("/healthz", get(live))
+        .route("/health/ready", get(ready))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/schema.graphql", get(schema))
+        .route("/version", get(version))
+}
+
+async fn live() -> &'static str {
+    "live\n"
+}
+
+/// Ready means: publishes are taken. A server that drains or whose log has stopped says so.
+async fn ready(State(app): State<App>) -> Response {
+    let why = match (app.drain.is_cancelled(), app.hub.health()) {
+        (true, _) => "the server is draining",
+        (false, Health::ReadOnly) => "the log takes no events after an I/O error; reading goes on",
+        (false, Health::Writable) => return "ready\n".into_response(),
+    };
+    Problem::from(Refusal::new(Code::Unavailable, why)).into_response()
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    let head = app.hub.bounds().head.get();
+    app.hub.metrics().log_head.set(i64::try_from(head).unwrap_or(i64::MAX));
+    ([(header::CONTENT_TYPE, OPENMETRICS)], app.hub.metrics().text()).into_response()
+}
+
+async fn schema(State(app): State<App>) -> Response {
+    ([(header::CONTENT_TYPE, "application/graphql; charset=utf-8")], graphql::sdl(&app.schema)).into_response()
+}
+
+async fn version() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") }))
+}

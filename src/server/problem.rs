@@ -1,0 +1,89 @@
+//! How HTTP says a refusal: a status for each [`Code`] and a problem body (RFC 9457).
+
+use crate::error::{Code, Refusal};
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value};
+
+/// The media type of a problem body.
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The status of a code.
+pub(super) const fn status(code: Code) -> StatusCode {
+    match code {
+        Code::BadRequest
+        | Code::InvalidEvent
+        | Code::InvalidFilter
+        | Code::DocumentTooComplex
+        | Code::CursorInvalid => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Forbidden => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::IdConflict | Code::CursorAhead | Code::EpochChanged => StatusCode::CONFLICT,
+        Code::CursorExpired => StatusCode::GONE,
+        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::TooMany | Code::RateLimited | Code::SlowConsumer => StatusCode::TOO_MANY_REQUESTS,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+    }
+}
+
+/// A refusal on its way to an HTTP client.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    refusal: Refusal,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem with a status that says more than the code's own, such as 405 or 415.
+    pub(super) fn with_status(status: StatusCode, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Problem { status, refusal: Refusal::new(Code::BadRequest, message), header: None }
+    }
+
+    /// The same problem with a header, such as `Allow`.
+    pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.header = Some((name, HeaderValue::from_static(value)));
+        self
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Problem { status: status(refusal.code), refusal, header: None }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut body = Map::new();
+        body.insert("title".to_owned(), self.status.canonical_reason().unwrap_or("Error").into());
+        body.insert("status".to_owned(), self.status.as_u16().into());
+        body.insert("detail".to_owned(), Value::from(&*self.refusal.message));
+        body.extend(self.refusal.members());
+        let retry_after = (self.refusal.code.retryable() && self.status != StatusCode::INTERNAL_SERVER_ERROR)
+            .then(|| (header::RETRY_AFTER, HeaderValue::from_static("1")));
+        let mut response =
+            (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Value::Object(body).to_string()).into_response();
+        response.headers_mut().extend(self.header.into_iter().chain(retry_after));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_an_error_status_and_what_may_succeed_later_is_not_the_clients_fault() {
+        for code in Code::ALL {
+            let status = status(code);
+            assert!(status.is_client_error() || status.is_server_error(), "{code}");
+            assert_eq!(code.retryable(), status.is_server_error() || status == 429 && code != Code::TooMany, "{code}");
+        }
+    }
+}
