@@ -44,7 +44,7 @@ pub struct Mailbox {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Rising by key, because keys are given out rising.
+    /// Rising by key.
     queues: Vec<(Key, Queue)>,
     /// The queues that have something to take, in turn.
     ready: VecDeque<Key>,
@@ -135,7 +135,10 @@ impl Mailbox {
             through,
             ended: None,
         };
-        self.lock().queues.push((key, queue));
+        let mut state = self.lock();
+        // Keys are given out rising, but a later subscription may be ready first.
+        let at = state.queues.partition_point(|(other, _)| *other < key);
+        state.queues.insert(at, (key, queue));
     }
 
     /// Nothing up to `through` is wanted any more.

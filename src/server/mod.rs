@@ -1,1 +1,151 @@
-//! How it reaches a wire.
+//! How it reaches a wire: HTTP and WebSocket, on axum.
+//!
+//! Flow: takes bytes from sockets, gives requests to `graphql`, `ingest` and `hub`; takes payloads out of mailboxes and writes
+//! them as frames of the connection's dialect.
+//! Invariants: every request body, frame, queue and wait has a bound that is a setting; `server` never sees `log`'s store or
+//! the ring.
+//! Not here: settings (`config`), protocol rules (`protocol`), the schema (`graphql`).
+
+mod accept;
+mod admin;
+mod assets;
+mod body;
+mod events;
+mod graphql_http;
+mod graphql_ws;
+mod jobs;
+mod operation;
+mod problem;
+mod rpc;
+mod rpc_http;
+mod rpc_ws;
+mod socket;
+mod upgrade;
+mod webhooks;
+
+use crate::{
+    auth::Principal,
+    fanout::Fanout,
+    graphql::{GuardOptions, Schema},
+    hub::Hub,
+};
+use axum::Router;
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// The bounds of the edge.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The most connections at a time; more wait in the listen queue.
+    pub connections_max: usize,
+    /// The most subscriptions of one connection.
+    pub subscriptions_max: usize,
+    /// The most bytes of a request body or of a WebSocket message.
+    pub request_bytes_max: usize,
+    /// The bounds of a GraphQL document.
+    pub guard: GuardOptions,
+    /// The most bytes that wait for one connection before its subscriptions read the log instead.
+    pub mailbox_bytes_max: usize,
+    /// A peer must have sent the headers of a request by then.
+    pub header_timeout: Duration,
+    /// A peer must have sent the body of a request by then.
+    pub body_timeout: Duration,
+    /// A GraphQL WebSocket must have sent `connection_init` by then.
+    pub connection_init_timeout: Duration,
+    /// A WebSocket is pinged so often.
+    pub ping_interval: Duration,
+    /// A WebSocket that has sent nothing for so long after a ping is closed.
+    pub pong_timeout: Duration,
+    /// A socket that takes no bytes for so long is closed as a slow consumer.
+    pub write_timeout: Duration,
+    /// Connections are given so long to end when the server ends.
+    pub shutdown_grace: Duration,
+    /// Browser origins beside the server's own that may open WebSockets.
+    pub origins: Vec<String>,
+    /// Is GraphiQL served?
+    pub graphiql: bool,
+    /// The secret of `/webhooks/github`; without one the path answers 404.
+    pub github_webhook_secret: Option<Arc<str>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            connections_max: 20_000,
+            subscriptions_max: 1_000,
+            request_bytes_max: 1024 * 1024,
+            guard: GuardOptions::default(),
+            mailbox_bytes_max: 1024 * 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            connection_init_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+            shutdown_grace: Duration::from_secs(10),
+            origins: Vec::new(),
+            graphiql: true,
+            github_webhook_secret: None,
+        }
+    }
+}
+
+/// What every request can reach. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct App {
+    hub: Hub,
+    fanout: Fanout,
+    schema: Schema,
+    options: Arc<Options>,
+    drain: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl App {
+    /// The server's parts together.
+    pub fn new(hub: Hub, fanout: Fanout, schema: Schema, options: Options) -> Self {
+        App {
+            hub,
+            fanout,
+            schema,
+            options: Arc::new(options),
+            drain: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        }
+    }
+
+    /// Who speaks on a connection: for now nobody in particular, on loopback only.
+    fn principal(&self) -> Principal {
+        Principal::anonymous()
+    }
+}
+
+/// Every path.
+fn router(app: App) -> Router {
+    Router::new()
+        .merge(admin::routes())
+        .merge(assets::routes(&app.options))
+        .merge(graphql_http::routes())
+        .merge(events::routes())
+        .merge(rpc_http::routes())
+        .merge(webhooks::routes())
+        .fallback(assets::not_found)
+        .with_state(app)
+}
+
+/// Serves until `shutdown` is done, then ends in order: no new connections, every WebSocket closed with 1012 so that clients
+/// come back and resume, requests answered, all within [`Options::shutdown_grace`].
+pub async fn run(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
+    let router = router(app.clone());
+    tokio::select! {
+        () = accept::run(&listener, &router, &app.options, &app.drain, &app.tracker) => {}
+        () = shutdown => {}
+    }
+    app.drain.cancel();
+    drop(listener);
+    app.tracker.close();
+    if tokio::time::timeout(app.options.shutdown_grace, app.tracker.wait()).await.is_err() {
+        tracing::warn!(connections = app.tracker.len(), "connections were cut at the end of the grace period");
+    }
+}

@@ -45,6 +45,11 @@ impl Problem {
         Problem { status, refusal: Refusal::new(Code::BadRequest, message), header: None }
     }
 
+    /// A refusal under another status than its code's own.
+    pub(super) fn of(status: StatusCode, refusal: Refusal) -> Self {
+        Problem { status, refusal, header: None }
+    }
+
     /// The same problem with a header, such as `Allow`.
     pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.header = Some((name, HeaderValue::from_static(value)));

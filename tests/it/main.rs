@@ -1,1 +1,20 @@
-fn main() {}
+//! The tests through a real listener and the public API, as one binary: linking once is faster than linking ten times.
+
+/// Floors, sizes, words and tables of the house.
+mod house;
+/// Documents and JSON that want to do harm.
+mod hostile;
+/// Queries, mutations and ways in over HTTP.
+mod http;
+/// The transcripts of `tests/conformance`, over a socket.
+mod conformance;
+/// Start positions, restarts, other logs.
+mod resume;
+/// JSON-RPC over POST and WebSocket.
+mod rpc;
+/// Connections: limits, slow readers, the end of the server.
+mod sockets;
+/// Subscriptions over WebSocket.
+mod subscribe;
+/// The server, the sockets and the waiting that the tests share.
+mod support;

@@ -1,0 +1,57 @@
+# `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+export CARGO_TERM_COLOR ?= never
+
+WEB_BUILT := web/dist/graphiql/index.html
+WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
+CLIENTS_INSTALLED := tests/clients/node_modules/.package-lock.json
+
+.PHONY: help run test check fmt lint unit it clients schema web bench system
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: web ## serve on http://127.0.0.1:8080 with an embedded log in ./data and a sample feed
+	cargo run --release -- serve --demo
+
+test: system check unit it clients ## everything CI runs: formatting, lints, Rust tests, real clients, a real browser
+
+check: fmt lint ## formatting and lints
+
+fmt:
+	cargo fmt --check
+
+lint: web
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+unit: web ## the tests inside the rooms
+	cargo test --lib --bins
+
+it: web ## the tests through a real listener
+	cargo test --test it
+
+clients: web $(CLIENTS_INSTALLED) ## clients from npm, the audits, and GraphiQL in a browser, against the real binary
+	cargo build
+	cd tests/clients && FANFARE_BIN=$${CARGO_TARGET_DIR:-../../target}/debug/fanfare npm test
+
+schema: ## write schema.graphql from the code
+	UPDATE=1 cargo test --lib schema_graphql_is_what_the_code_prints
+
+web: $(WEB_BUILT) ## build GraphiQL into web/dist; the next cargo build embeds it
+
+$(WEB_BUILT): $(WEB_SOURCES)
+	cd web && npm ci --no-fund --no-audit && npm run check && npm run build
+	@touch $@
+
+$(CLIENTS_INSTALLED): tests/clients/package-lock.json
+	cd tests/clients && npm ci --no-fund --no-audit
+	@touch $@
+
+bench: ## the measured scenarios beside their peers, one table (some minutes)
+	cargo build --release
+	cargo bench --bench fanout
+
+system: ## install what the tests need and is missing, through the system's package manager
+	@./tests/install-needed

@@ -1,0 +1,123 @@
+//! Builds a server out of its rooms, by the settings, and runs it to its end.
+
+use crate::{
+    auth::Principal,
+    bus::Bus,
+    config::{Config, Store},
+    event::NewEvent,
+    fanout::Fanout,
+    graphql,
+    hub::Hub,
+    log::{Log, MemoryLog, MemoryOptions, OnCommit, OpenError, SqliteLog, SqliteOptions},
+    metrics::Metrics,
+    platform::SampleFeed,
+    server::{self, App},
+};
+use std::sync::Arc;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// Why a server ended before its time.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The log could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The fan-out ended by itself, which is a defect; the cause is in the log output.
+    #[error("the fan-out has stopped; the server ends rather than stay silent")]
+    FanoutStopped,
+}
+
+/// A server whose rooms are built and whose log is open.
+#[derive(Debug)]
+pub struct Server {
+    hub: Hub,
+    fanout: Fanout,
+    worker: JoinHandle<()>,
+    app: App,
+    demo: bool,
+}
+
+impl Server {
+    /// Opens the log and builds the rooms. Must be called on a tokio runtime.
+    pub fn open(config: Config) -> Result<Server, ServeError> {
+        let metrics = Metrics::new();
+        let bus = Bus::new(&config.bus_options());
+        let log = open_log(&config, &bus, &metrics)?;
+        let hub = Hub::new(log, bus, metrics, config.limits());
+        let schema = graphql::schema(hub.clone(), &config.graphql_options());
+        let (fanout, worker) = Fanout::start(hub.clone());
+        let app = App::new(hub.clone(), fanout.clone(), schema, config.server_options());
+        Ok(Server { hub, fanout, worker, app, demo: config.demo })
+    }
+
+    /// The pipeline, for programs that publish or follow from inside the process.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// The fan-out, for programs that look at what is open.
+    pub fn fanout(&self) -> &Fanout {
+        &self.fanout
+    }
+
+    /// Serves on the listener until `shutdown` is done, then ends in order: connections, fan-out, log.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Server { hub, mut worker, app, demo, .. } = self;
+        let sample = demo.then(|| tokio::spawn(publish_sample(hub.clone())));
+        let mut ended = Ok(());
+        let stop = async {
+            tokio::select! {
+                () = shutdown => {}
+                _ = &mut worker => ended = Err(ServeError::FanoutStopped),
+            }
+        };
+        server::run(listener, app, stop).await;
+        if let Some(sample) = sample {
+            sample.abort();
+        }
+        worker.abort();
+        hub.close().await;
+        ended
+    }
+}
+
+/// Opens and runs a server: what `fanfare serve` does.
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    Server::open(config)?.run(listener, shutdown).await
+}
+
+fn open_log(config: &Config, bus: &Bus, metrics: &Metrics) -> Result<Arc<dyn Log>, OpenError> {
+    let on_commit: OnCommit = {
+        let bus = bus.clone();
+        Box::new(move |batch| bus.publish(batch))
+    };
+    let metrics = metrics.clone();
+    let on_append = Box::new(move |events, took| metrics.appended(events, took));
+    Ok(match config.store {
+        Store::Memory => Arc::new(MemoryLog::open(MemoryOptions::default().observed(on_append), on_commit)),
+        Store::Sqlite => {
+            Arc::new(SqliteLog::open(SqliteOptions::in_dir(config.data_dir.clone()).observed(on_append), on_commit)?)
+        }
+    })
+}
+
+/// Publishes the sample feed until it is aborted; what the log refuses is left out.
+async fn publish_sample(hub: Hub) {
+    let mut feed = SampleFeed::new(u64::from(std::process::id()));
+    loop {
+        let (pause, draft) = feed.next();
+        tokio::time::sleep(pause).await;
+        let published = async {
+            let event = NewEvent::new(draft, hub.limits())?;
+            hub.publish(&Principal::anonymous(), vec![event]).await
+        };
+        if let Err(refusal) = published.await {
+            tracing::warn!(%refusal, "a sample event was not published");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Reading a request body: whole, bounded in bytes and in time, as UTF-8.
+
+use super::{App, problem::Problem};
+use crate::error::{Code, Refusal};
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    http::{HeaderMap, StatusCode, header},
+};
+use tokio::time::timeout;
+
+/// Reads a body. Fails with 413, with 408 when it takes too long, or with 400 when the peer breaks off.
+pub(super) async fn read(app: &App, body: Body) -> Result<Bytes, Problem> {
+    let bytes_max = app.options.request_bytes_max;
+    match timeout(app.options.body_timeout, to_bytes(body, bytes_max)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_large(&error) => {
+            let allowed = format!("{bytes_max} bytes");
+            let message = format!("the request body is larger than {allowed}");
+            Err(Refusal::new(Code::TooLarge, message).with("allowed", allowed).into())
+        }
+        Ok(Err(_)) => Err(Refusal::new(Code::BadRequest, "the request body broke off").into()),
+        Err(_) => Err(Problem::with_status(StatusCode::REQUEST_TIMEOUT, "the request body took too long")),
+    }
+}
+
+/// Reads a body as text.
+pub(super) async fn read_text(app: &App, body: Body) -> Result<String, Problem> {
+    let bytes = read(app, body).await?;
+    String::from_utf8(bytes.into()).map_err(|_| Refusal::new(Code::BadRequest, "the request body is not UTF-8").into())
+}
+
+/// The media type of a body without its parameters, in lower case; a charset other than UTF-8 is refused.
+pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return Ok(None) };
+    let mut parts = value.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+    for parameter in parts {
+        let Some((name, charset)) = parameter.split_once('=') else { continue };
+        if name.trim().eq_ignore_ascii_case("charset") && !charset.trim_matches('"').eq_ignore_ascii_case("utf-8") {
+            return Err(Problem::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the charset of a body must be utf-8"));
+        }
+    }
+    Ok(Some(media_type))
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

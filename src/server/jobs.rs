@@ -1,0 +1,55 @@
+//! What a connection has begun and not finished: operations that run and subscriptions that start.
+//!
+//! Invariants: jobs run inside the connection's own task, so closing the socket ends them; a job that was cancelled by its key
+//! gives nothing back.
+
+use futures_util::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{AbortHandle, Abortable, Aborted, FuturesUnordered},
+};
+
+/// The running jobs of one connection, named by the session's keys.
+#[derive(Debug)]
+pub(super) struct Jobs<T> {
+    running: FuturesUnordered<Abortable<BoxFuture<'static, T>>>,
+    handles: Vec<(u64, AbortHandle)>,
+}
+
+impl<T> Jobs<T> {
+    pub(super) fn new() -> Self {
+        Jobs { running: FuturesUnordered::new(), handles: Vec::new() }
+    }
+
+    /// Begins a job.
+    pub(super) fn start(&mut self, key: u64, job: BoxFuture<'static, T>) {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.handles.push((key, handle));
+        self.running.push(Abortable::new(job, registration));
+    }
+
+    /// Ends a job, if it still runs.
+    pub(super) fn cancel(&mut self, key: u64) {
+        if let Some(at) = self.handles.iter().position(|(own, _)| *own == key) {
+            self.handles.swap_remove(at).1.abort();
+        }
+    }
+
+    /// The next result; waits for ever when nothing runs.
+    ///
+    /// Cancel safety: yes.
+    pub(super) async fn next(&mut self) -> T {
+        loop {
+            match self.running.next().await {
+                Some(Ok(done)) => return done,
+                Some(Err(Aborted)) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// The job of this key has given its result.
+    pub(super) fn finished(&mut self, key: u64) {
+        self.handles.retain(|(own, _)| *own != key);
+    }
+}

@@ -1,0 +1,172 @@
+//! Executes GraphQL operations for every transport: the one file of the edge that knows the executor.
+//!
+//! Flow: a document passes the guard, then a query or mutation is executed, and a subscription becomes a member of the group
+//! of its selection.
+//! Invariants: no text reaches the parser but through the guard; a subscription's arguments are coerced by the executor itself,
+//! on the client's own document.
+
+use super::App;
+use crate::{
+    error::{Code, Refusal},
+    fanout::{Key, Mailbox, Subscription},
+    graphql::{self, SelectionForm, guard, selection},
+    protocol::{Operation, write_errors},
+};
+use async_graphql::{
+    Request, Response, Value, Variables,
+    parser::types::{ExecutableDocument, OperationType},
+};
+use futures_util::FutureExt;
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+/// What became of an operation.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// A query or a mutation: its response.
+    Answered(String),
+    /// A subscription that delivers into the mailbox.
+    Live(Subscription),
+    /// Nothing was executed: a JSON array of errors.
+    Refused(String),
+}
+
+/// The answer to a query or mutation.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The response, encoded; without `data` when nothing was executed.
+    pub(super) text: String,
+    /// Was the request refused before execution (GraphQL specification, "request error")?
+    pub(super) is_request_error: bool,
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Does {
+    /// Reads.
+    Query,
+    /// Changes.
+    Mutate,
+    /// Follows.
+    Subscribe,
+}
+
+/// An operation that passed the guard.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    kind: OperationType,
+    document: ExecutableDocument,
+    variables: Variables,
+    operation: Operation,
+}
+
+impl Admitted {
+    /// What it does.
+    pub(super) fn does(&self) -> Does {
+        match self.kind {
+            OperationType::Query => Does::Query,
+            OperationType::Mutation => Does::Mutate,
+            OperationType::Subscription => Does::Subscribe,
+        }
+    }
+}
+
+/// Lets a document in, or not.
+pub(super) fn admit(app: &App, operation: Operation) -> Result<Admitted, Refusal> {
+    let document = guard::admit(&operation.query, &app.options.guard)?;
+    let variables = match &operation.variables {
+        Some(json) => crate::event::json::read(json.as_str())?,
+        None => Variables::default(),
+    };
+    guard::admit_variables(&document, &variables, &app.options.guard)?;
+    let kind = selection::operation_kind(&document, operation.operation_name.as_deref())?;
+    Ok(Admitted { kind, document, variables, operation })
+}
+
+/// Begins whatever the operation is; a subscription delivers into the mailbox under the key.
+pub(super) async fn begin(app: &App, operation: Operation, mailbox: &Arc<Mailbox>, key: Key) -> Begun {
+    let admitted = match admit(app, operation) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Begun::Refused(errors(&refusal)),
+    };
+    if admitted.kind == OperationType::Subscription {
+        return match subscribe(app, admitted, mailbox, key).await {
+            Ok(subscription) => Begun::Live(subscription),
+            Err(errors) => Begun::Refused(errors),
+        };
+    }
+    let response = respond(app, admitted).await;
+    match is_request_error(&response) {
+        true => Begun::Refused(encode(&response.errors)),
+        false => Begun::Answered(encode(&response)),
+    }
+}
+
+/// Executes a query or mutation.
+pub(super) async fn execute(app: &App, admitted: Admitted) -> Answer {
+    let response = respond(app, admitted).await;
+    let is_request_error = is_request_error(&response);
+    let text = match is_request_error {
+        true => format!(r#"{{"errors":{}}}"#, encode(&response.errors)),
+        false => encode(&response),
+    };
+    Answer { text, is_request_error }
+}
+
+/// The answer to an operation that was refused before it reached the executor.
+pub(super) fn refused(refusal: &Refusal) -> Answer {
+    Answer { text: format!(r#"{{"errors":{}}}"#, errors(refusal)), is_request_error: true }
+}
+
+async fn respond(app: &App, admitted: Admitted) -> Response {
+    let request = request(app, &admitted, admitted.document.clone());
+    // A defect of a resolver costs this operation and nobody else.
+    let executed = AssertUnwindSafe(app.schema.execute(request)).catch_unwind().await;
+    executed.unwrap_or_else(|_| {
+        tracing::error!("an operation could not be executed");
+        let refusal = Refusal::new(Code::Internal, "the operation could not be executed");
+        Response::from_errors(vec![graphql::graphql_error(&refusal).into_server_error(async_graphql::Pos::default())])
+    })
+}
+
+async fn subscribe(
+    app: &App,
+    admitted: Admitted,
+    mailbox: &Arc<Mailbox>,
+    key: Key,
+) -> Result<Subscription, String> {
+    let name = admitted.operation.operation_name.as_deref();
+    let (selection, document) = selection::select(&admitted.document, name, &admitted.variables, graphql::REQUIRED_ARGUMENTS)
+        .and_then(|selection| Ok((selection, selection::inline_root(&admitted.document, name)?)))
+        .map_err(|refusal| errors(&refusal))?;
+    let asked = graphql::ask(&app.schema, request(app, &admitted, document)).await.map_err(|errors| encode(&errors))?;
+    let form = SelectionForm::new(app.schema.clone(), selection.text, app.principal().view());
+    let delivered = (mailbox, key);
+    app.fanout
+        .subscribe(&app.principal(), Arc::new(form), asked.filter, &asked.start, delivered)
+        .await
+        .map_err(|refusal| errors(&refusal))
+}
+
+fn request(app: &App, admitted: &Admitted, document: ExecutableDocument) -> Request {
+    let mut request = Request::new("").variables(admitted.variables.clone()).data(app.principal());
+    request.operation_name = admitted.operation.operation_name.clone();
+    request.set_parsed_query(document);
+    request
+}
+
+/// Field errors have a path; errors without one, and without data, come from before the execution.
+fn is_request_error(response: &Response) -> bool {
+    response.data == Value::Null
+        && !response.errors.is_empty()
+        && response.errors.iter().all(|error| error.path.is_empty())
+}
+
+fn errors(refusal: &Refusal) -> String {
+    let mut text = String::new();
+    write_errors(std::slice::from_ref(refusal), &mut text);
+    text
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("a response of strings, numbers and lists is JSON")
+}

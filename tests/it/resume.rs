@@ -1,0 +1,125 @@
+//! Promise 2 across restarts: where a subscription starts, and what it is told when it cannot.
+
+use crate::support::{Socket, TestServer};
+use serde_json::{Value, json};
+
+async fn publish(server: &TestServer, numbers: std::ops::Range<u32>) -> Vec<String> {
+    let mut cursors = Vec::new();
+    for number in numbers {
+        cursors.push(server.publish("task.progress", json!({ "id": number.to_string() })).await);
+    }
+    cursors
+}
+
+async fn ids(socket: &mut Socket, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        assert_eq!(socket.data("a").await["tasks"]["id"], number.to_string());
+    }
+}
+
+async fn start(server: &TestServer, start: Value) -> Socket {
+    let mut socket = Socket::graphql(server).await;
+    let query = "subscription ($start: StartPosition) { tasks(start: $start) { id } }";
+    let payload = json!({ "query": query, "variables": { "start": start } });
+    socket.send(json!({ "type": "subscribe", "id": "a", "payload": payload })).await;
+    socket
+}
+
+#[tokio::test]
+async fn a_subscription_resumed_after_a_restart_continues_without_gap_or_repeat() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::on_disk(dir.path());
+    let cursors = publish(&server, 0..20).await;
+    server.stop();
+
+    let server = TestServer::on_disk(dir.path());
+    let mut socket = start(&server, json!({ "after": cursors[9] })).await;
+    ids(&mut socket, 10..20).await;
+    publish(&server, 20..30).await;
+    ids(&mut socket, 20..30).await;
+    socket.nothing_more().await;
+    socket.close().await;
+}
+
+#[tokio::test]
+async fn each_start_position_starts_where_it_says() {
+    let server = TestServer::start();
+    publish(&server, 0..5).await;
+    server.publish("agent.created", json!({ "id": "other" })).await;
+    let cursors = publish(&server, 5..20).await;
+
+    let mut last = start(&server, json!({ "last": 10 })).await;
+    ids(&mut last, 10..20).await;
+    let mut more_than_there_are = start(&server, json!({ "last": 100 })).await;
+    ids(&mut more_than_there_are, 0..20).await;
+    let mut earliest = start(&server, json!({ "earliest": true })).await;
+    ids(&mut earliest, 0..20).await;
+    let mut time = start(&server, json!({ "time": "2020-01-01T00:00:00Z" })).await;
+    ids(&mut time, 0..20).await;
+    let mut future = start(&server, json!({ "time": "2999-01-01T00:00:00Z" })).await;
+    future.nothing_more().await;
+    let mut head = start(&server, json!({ "after": cursors.last() })).await;
+    head.nothing_more().await;
+
+    publish(&server, 20..22).await;
+    for socket in [last, more_than_there_are, earliest, time, future, head] {
+        let mut socket = socket;
+        ids(&mut socket, 20..22).await;
+        socket.nothing_more().await;
+        socket.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_of_another_log_says_so_and_names_the_ends() {
+    let (server, other) = (TestServer::start(), TestServer::start());
+    publish(&server, 0..3).await;
+    let cursors = publish(&other, 0..3).await;
+    let mut socket = start(&server, json!({ "after": cursors[0] })).await;
+    let error = socket.json().await["payload"][0]["extensions"].clone();
+    assert_eq!(error["code"], "EPOCH_CHANGED");
+
+    let mut again = start(&server, json!({ "after": error["earliest"] })).await;
+    ids(&mut again, 0..3).await;
+    again.close().await;
+    socket.close().await;
+}
+
+#[tokio::test]
+async fn a_cursor_beyond_the_log_says_so() {
+    use fanfare::event::{Cursor, Offset};
+    let server = TestServer::start();
+    let cursor = publish(&server, 0..1).await.remove(0);
+    let Cursor { epoch, .. } = Cursor::parse(&cursor).unwrap();
+    let ahead = Cursor { epoch, offset: Offset::new(2) }.to_string();
+    let mut socket = start(&server, json!({ "after": ahead })).await;
+    assert_eq!(socket.json().await["payload"][0]["extensions"]["code"], "CURSOR_AHEAD");
+    socket.close().await;
+}
+
+#[tokio::test]
+async fn pings_carry_a_cursor_from_which_an_idle_subscription_can_resume() {
+    let server = TestServer::with(|config| config.ping_interval = std::time::Duration::from_millis(50));
+    let mut socket = start(&server, Value::Null).await;
+    server.publish("agent.created", json!({ "id": "skipped" })).await;
+    let head = server.hub.cursor(server.hub.bounds().head).to_string();
+    loop {
+        let ping = socket.json().await;
+        assert_eq!(ping["type"], "ping");
+        socket.send(json!({ "type": "pong" })).await;
+        if ping["payload"]["cursor"] == *head {
+            break;
+        }
+    }
+    socket.close().await;
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::on_disk(dir.path());
+    let config = fanfare::config::Config { data_dir: dir.path().to_owned(), ..Default::default() };
+    let error = fanfare::Server::open(config).unwrap_err().to_string();
+    assert!(error.contains(&dir.path().display().to_string()), "{error}");
+    publish(&server, 0..1).await;
+}

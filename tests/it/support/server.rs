@@ -1,0 +1,114 @@
+//! [`TestServer`]: the whole server on port 0 of loopback, in a thread of its own.
+
+use fanfare::{
+    Server,
+    config::{Config, Store},
+    fanout::Fanout,
+    hub::Hub,
+};
+use serde_json::{Value, json};
+use std::{net::SocketAddr, path::Path, thread::JoinHandle, time::Duration};
+use tokio::sync::oneshot;
+
+/// A server that ends, and is checked for leaks, when it is dropped.
+pub struct TestServer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its pipeline, to look inside.
+    pub hub: Hub,
+    /// Its fan-out, to look inside.
+    pub fanout: Fanout,
+    shutdown: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TestServer {
+    /// A server with a log in memory.
+    pub fn start() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// A server with a log in a directory.
+    pub fn on_disk(dir: &Path) -> Self {
+        Self::with(|config| {
+            config.store = Store::Sqlite;
+            config.data_dir = dir.to_owned();
+        })
+    }
+
+    /// A server with other settings.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config { store: Store::Memory, ..Config::default() };
+        config.github_webhook_secret = Some("secret".to_owned().into());
+        config.shutdown_grace = Duration::from_secs(5);
+        change(&mut config);
+        let (started, starting) = std::sync::mpsc::channel();
+        let (shutdown, ended) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let address = listener.local_addr().unwrap();
+                let server = Server::open(config).unwrap();
+                started.send((address, server.hub().clone(), server.fanout().clone())).unwrap();
+                // A dropped sender ends the server as well.
+                server.run(listener, async { drop(ended.await) }).await.unwrap();
+            });
+        });
+        let (address, hub, fanout) = starting.recv().expect("the server must start");
+        TestServer { address, hub, fanout, shutdown: Some(shutdown), thread: Some(thread) }
+    }
+
+    /// An address of this server.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Executes an operation by POST and gives the whole response.
+    pub async fn graphql(&self, query: &str, variables: Value) -> Value {
+        let body = json!({ "query": query, "variables": variables });
+        post_json(&self.url("/graphql"), &body).await.1
+    }
+
+    /// Publishes an event of this type with these further fields and gives its cursor.
+    pub async fn publish(&self, event_type: &str, mut fields: Value) -> String {
+        fields["type"] = event_type.into();
+        let (status, answer) = post_json(&self.url("/events"), &fields).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["cursor"].as_str().unwrap().to_owned()
+    }
+
+    /// Ends the server now.
+    pub fn stop(self) {}
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        drop(self.shutdown.take());
+        let ended = self.thread.take().unwrap().join();
+        if std::thread::panicking() {
+            return;
+        }
+        ended.expect("the server must end in order");
+        let metrics = self.hub.metrics();
+        assert_eq!(self.fanout.len(), (0, 0), "groups and members are left");
+        assert_eq!(metrics.subscriptions_open.get(), 0, "subscriptions are left");
+        assert_eq!(metrics.connections_open.get(), 0, "connections are left");
+        assert_eq!(metrics.replays_running.get(), 0, "replays are left");
+        assert_eq!(metrics.groups_open.get(), 0, "groups are left");
+    }
+}
+
+/// Posts JSON and gives status and JSON answer.
+pub async fn post_json(url: &str, body: &Value) -> (u16, Value) {
+    let answer = reqwest::Client::new()
+        .post(url)
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await
+        .unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
