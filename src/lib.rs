@@ -10,5 +10,6 @@ pub mod hub;
 pub mod ingest;
 pub mod log;
 pub mod metrics;
+pub mod platform;
 pub mod protocol;
 pub mod server;
