@@ -42,7 +42,7 @@ schema: ## write schema.graphql from the code
 web: $(WEB_BUILT) ## build GraphiQL into web/dist; the next cargo build embeds it
 
 $(WEB_BUILT): $(WEB_SOURCES)
-	cd web && npm ci --no-fund --no-audit && npm run check && npm run build
+	cd web && npm ci --no-fund --no-audit && npm run typecheck && npm run format:check && npm run build
 	@touch $@
 
 $(CLIENTS_INSTALLED): tests/clients/package-lock.json

@@ -18,12 +18,11 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 struct Pages;
 
 const GRAPHIQL: &str = "graphiql/index.html";
-const GRAPHIQL_ASSETS: &str = "/graphiql/";
 
-/// Scripts and connections of this origin only. The editor makes its workers from blobs and its styles in place.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; worker-src 'self' blob:; \
-     style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data: blob:; frame-ancestors 'none'; \
-     base-uri 'none'; form-action 'none'";
+/// Scripts, workers and connections of this origin only. The editor writes its styles in place.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+     img-src 'self' data:; font-src 'self'; worker-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'";
 
 const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>Fanfare</title>\
      <h1>The web pages are not part of this build</h1>\
@@ -34,7 +33,7 @@ const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>Fanfare</titl
 pub(super) fn routes(options: &Options) -> Router<App> {
     let router = Router::new().route("/", get(root));
     match options.graphiql {
-        true => router.route("/graphiql", get(graphiql)).route("/graphiql/{*path}", get(file)),
+        true => router.route("/graphiql", get(graphiql)).route("/assets/{*path}", get(file)),
         false => router,
     }
 }
@@ -66,8 +65,7 @@ async fn file(uri: Uri) -> Response {
 
 fn respond(path: &str, page: EmbeddedFile) -> Response {
     // File names of assets carry a hash of their content; the page itself is asked for anew.
-    let is_page = path == GRAPHIQL || !format!("/{path}").starts_with(GRAPHIQL_ASSETS);
-    let caching = if is_page { "no-cache" } else { "public, max-age=31536000, immutable" };
+    let caching = if path == GRAPHIQL { "no-cache" } else { "public, max-age=31536000, immutable" };
     let headers = [
         (header::CONTENT_TYPE, media_type(path)),
         (header::CACHE_CONTROL, caching),
