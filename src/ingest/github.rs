@@ -82,9 +82,9 @@ fn form_field(body: &[u8]) -> Result<String, Refusal> {
 /// are `_`, or `github.<event>` without an action. The id is the delivery's, and `<delivery>-<sha>` for a commit. Fails
 /// with `BAD_REQUEST`.
 pub fn drafts(event: &str, delivery: &str, body: &str) -> Result<Vec<Draft>, Refusal> {
-    let is_event = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_event = |text: &str| text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
     if event.is_empty() || event.len() > EVENT_BYTES_MAX || !is_event(event) {
-        return Err(Refusal::field(Code::BadRequest, EVENT, event, "1 to 56 characters a-z and _"));
+        return Err(Refusal::field(Code::BadRequest, EVENT, event, "1 to 56 characters a-z 0-9 _"));
     }
     if !is_id(delivery) {
         let rule = format!("1 to {ID_BYTES_MAX} visible ASCII characters");

@@ -125,6 +125,7 @@ fn a_push_without_commits_is_a_push() {
 fn each_event_has_its_type_and_subject() {
     let cases = [
         ("ping", json!({"zen": "Design for failure."}), "github.ping", None),
+        ("projects_v2_item", json!({"action": "edited"}), "github.projects_v2_item.edited", None),
         (
             "workflow_run",
             json!({"action": "requested", "workflow_run": {"id": 289_782_451}}),

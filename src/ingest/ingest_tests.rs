@@ -140,8 +140,7 @@ fn each_header_is_refused_by_the_name_of_its_attribute() {
         let refusal = binary(&[(name, value)], b"").expect_err(name);
         assert_eq!((refusal.code, refusal.detail("field")), (Code::InvalidEvent, Some(field)), "{name}");
     }
-    for missing in 0..CORE.len() {
-        let (name, _) = CORE[missing];
+    for (missing, (name, _)) in CORE.into_iter().enumerate() {
         let mut headers = CORE.to_vec();
         headers.remove(missing);
         headers.push(("content-type", "application/json"));
@@ -154,7 +153,9 @@ fn each_header_is_refused_by_the_name_of_its_attribute() {
 
 #[test]
 fn a_binary_body_becomes_json_text_or_base64_by_its_content_type() {
-    let cases: [(&str, &[u8], &str, Option<&str>, Option<&str>); 9] = [
+    // Content type, body; then data, dataBase64 and datacontenttype of the event.
+    type Case<'a> = (&'a str, &'a [u8], &'a str, Option<&'a str>, Option<&'a str>);
+    let cases: [Case<'_>; 9] = [
         ("application/json", b"[1, 2]", "[1,2]", None, None),
         ("application/problem+json", b"\"x\"", "\"x\"", None, Some("application/problem+json")),
         ("application/json; v=1", b"null", "null", None, Some("application/json; v=1")),

@@ -37,7 +37,7 @@ impl SampleFeed {
 
     /// The next event and the pause before it.
     // Not an Iterator: the feed never ends, and an Option that is never None would hide that.
-    #[allow(clippy::should_implement_trait)]
+    #[expect(clippy::should_implement_trait)]
     pub fn next(&mut self) -> (Duration, Draft) {
         let pause = Duration::from_millis(self.random.within(PAUSE_MILLISECONDS));
         loop {
