@@ -221,6 +221,10 @@ fn attributes(given: Attributes) -> Result<Attributes, Refusal> {
     }
     let mut bytes = 0;
     for (name, value) in &given {
+        if is_field(name) {
+            let rule = "names that are no field of an event, whatever the case of the letters";
+            return Err(Refusal::field(Code::InvalidEvent, "attributes", name, rule));
+        }
         let is_name = (1..=64).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         if !is_name {
@@ -248,6 +252,24 @@ fn attributes(given: Attributes) -> Result<Attributes, Refusal> {
     }
 }
 
+/// As a CloudEvent, a field of ours and an attribute of its lower-case name would be one member.
+fn is_field(name: &str) -> bool {
+    const FIELDS: [&str; 11] = [
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "subject",
+        "time",
+        "data",
+        "correlationid",
+        "priority",
+        "cursor",
+        "database64",
+    ];
+    FIELDS.contains(&name) || ScopeField::ALL.iter().any(|field| field.camel().eq_ignore_ascii_case(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +295,7 @@ mod tests {
             (r#"{"type":"a","dataBase64":"?"}"#.to_owned(), "dataBase64"),
             (r#"{"type":"a","attributes":{"Up":1}}"#.to_owned(), "attributes"),
             (r#"{"type":"a","attributes":{"up":[1]}}"#.to_owned(), "attributes.up"),
+            (r#"{"type":"a","attributes":{"taskid":"t1"}}"#.to_owned(), "attributes"),
         ];
         for (json, field) in cases {
             assert_eq!(refused(&json), (Code::InvalidEvent, field.to_owned()), "{json}");

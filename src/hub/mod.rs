@@ -25,8 +25,8 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// The most events of one publish request.
-pub const PUBLISH_EVENTS_MAX: usize = 1_000;
+/// The most events of one publish request: above the commits that one push to GitHub can carry.
+pub const PUBLISH_EVENTS_MAX: usize = 4_096;
 
 /// The pipeline of a server. Cloning shares it.
 #[derive(Clone, Debug)]

@@ -47,7 +47,8 @@ pub(super) async fn log(app: &App, events: Vec<NewEvent>) -> Result<Value, Refus
     Ok(names.into_iter().zip(appended).map(answer).collect())
 }
 
-fn ingest_problem(error: IngestError) -> Problem {
+/// A body that is no event.
+pub(super) fn ingest_problem(error: IngestError) -> Problem {
     match error {
         IngestError::UnsupportedMediaType { .. } => {
             Problem::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.refusal())

@@ -30,7 +30,7 @@ async fn receive(State(app): State<App>, request: Request) -> Result<Response, P
     let signature = parts.headers.get("X-Hub-Signature-256").and_then(|value| value.to_str().ok());
     github::verify(secret.as_bytes(), &body, signature)?;
     let media_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let payload = github::payload(media_type, &body)?;
+    let payload = github::body_text(media_type, &body).map_err(events::ingest_problem)?;
     let drafts = github::drafts(event, delivery, &payload)?.into_iter();
     let checked: Result<Vec<_>, _> = drafts.map(|draft| NewEvent::new(draft, app.hub.limits())).collect();
     let answer = events::log(&app, checked?).await?;
