@@ -11,6 +11,7 @@ mod filter;
 pub mod json;
 mod kind;
 mod scope;
+mod stored;
 
 pub use cursor::{Cursor, Epoch, Offset, StartPosition};
 pub use draft::{Draft, Limits};
@@ -19,6 +20,7 @@ pub use filter::{AlternativeDraft, EventFilter, FilterDraft, Ids};
 pub use json::Json;
 pub use kind::{EventType, Family, TYPE_BYTES_MAX, TYPE_SEGMENTS_MAX, TypePattern};
 pub use scope::{ID_BYTES_MAX, Scope, ScopeField};
+pub(crate) use stored::StoredEvent;
 
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
