@@ -6,9 +6,9 @@ use crate::{
     config::{Config, Store},
     event::NewEvent,
     fanout::Fanout,
-    graphql,
+    graphql::{self, GuardOptions},
     hub::Hub,
-    log::{Log, MemoryLog, MemoryOptions, OnCommit, OpenError, SqliteLog, SqliteOptions},
+    log::{Log, MemoryLog, OnCommit, OpenError, SqliteLog},
     metrics::Metrics,
     platform::SampleFeed,
     server::{self, App},
@@ -44,10 +44,12 @@ impl Server {
         let metrics = Metrics::new();
         let bus = Bus::new(&config.bus_options());
         let log = open_log(&config, &bus, &metrics)?;
-        let hub = Hub::new(log, bus, metrics, config.limits());
+        let hub = Hub::new(log, bus, metrics, config.event_limits());
         let schema = graphql::schema(hub.clone(), &config.graphql_options());
+        let guard = GuardOptions::default().for_schema(&graphql::sdl(&schema));
+        let guard = guard.expect("the schema's own text is a schema");
         let (fanout, worker) = Fanout::start(hub.clone());
-        let app = App::new(hub.clone(), fanout.clone(), schema, config.server_options());
+        let app = App::new(hub.clone(), fanout.clone(), schema, config.server_options(guard));
         Ok(Server { hub, fanout, worker, app, demo: config.demo })
     }
 
@@ -62,7 +64,11 @@ impl Server {
     }
 
     /// Serves on the listener until `shutdown` is done, then ends in order: connections, fan-out, log.
-    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
         let Server { hub, mut worker, app, demo, .. } = self;
         let sample = demo.then(|| tokio::spawn(publish_sample(hub.clone())));
         let mut ended = Ok(());
@@ -99,10 +105,8 @@ fn open_log(config: &Config, bus: &Bus, metrics: &Metrics) -> Result<Arc<dyn Log
     let metrics = metrics.clone();
     let on_append = Box::new(move |events, took| metrics.appended(events, took));
     Ok(match config.store {
-        Store::Memory => Arc::new(MemoryLog::open(MemoryOptions::default().observed(on_append), on_commit)),
-        Store::Sqlite => {
-            Arc::new(SqliteLog::open(SqliteOptions::in_dir(config.data_dir.clone()).observed(on_append), on_commit)?)
-        }
+        Store::Memory => Arc::new(MemoryLog::open(config.memory_options(on_append), on_commit)),
+        Store::Sqlite => Arc::new(SqliteLog::open(config.sqlite_options(on_append), on_commit)?),
     })
 }
 

@@ -12,6 +12,7 @@ pub mod json;
 mod kind;
 mod scope;
 mod start;
+mod stored;
 
 pub use cursor::{Cursor, Epoch, Offset, StartPosition};
 pub use draft::{Draft, Limits};
@@ -21,6 +22,7 @@ pub use json::Json;
 pub use kind::{EventType, Family, TYPE_BYTES_MAX, TYPE_SEGMENTS_MAX, TypePattern};
 pub use scope::{ID_BYTES_MAX, Scope, ScopeField};
 pub use start::{START_LAST_MAX, StartDraft};
+pub(crate) use stored::StoredEvent;
 
 use chrono::{DateTime, Utc};
 use std::sync::Arc;

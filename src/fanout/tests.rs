@@ -28,7 +28,8 @@ impl Fixture {
     }
 
     async fn publish(&self, event_type: &str, number: u64) -> Cursor {
-        let draft = Draft { event_type: event_type.to_owned(), id: Some(number.to_string()), ..Draft::default() };
+        let draft =
+            Draft { event_type: event_type.to_owned(), id: Some(number.to_string()), ..Draft::default() };
         let event = NewEvent::new(draft, &Limits::default()).unwrap();
         self.hub.publish(&Principal::anonymous(), vec![event]).await.unwrap()[0].cursor
     }
@@ -39,7 +40,13 @@ impl Fixture {
         }
     }
 
-    async fn reader(&self, form: Arc<dyn Form>, filter: EventFilter, start: StartPosition, bytes_max: usize) -> Reader {
+    async fn reader(
+        &self,
+        form: Arc<dyn Form>,
+        filter: EventFilter,
+        start: StartPosition,
+        bytes_max: usize,
+    ) -> Reader {
         let mailbox = Arc::new(Mailbox::new(bytes_max));
         let subscription = self
             .fanout
@@ -125,7 +132,11 @@ async fn members_of_one_group_keep_their_own_filters() {
     assert_eq!(everything.take(4).await, texts(0..4));
     assert_eq!(tasks.take(2).await, ["0", "3"]);
     assert_eq!(agents.take(1).await, ["1"]);
-    assert_eq!(fixture.hub.metrics().executions.get(), 4, "the group renders each event once for all its filters");
+    assert_eq!(
+        fixture.hub.metrics().executions.get(),
+        4,
+        "the group renders each event once for all its filters"
+    );
 }
 
 #[tokio::test]
@@ -164,7 +175,12 @@ async fn whoever_joins_at_full_speed_gets_every_event_once_and_in_order() {
     let mut readers = Vec::new();
     for joined in 0..40_u64 {
         // Small mailboxes lag on the way, which must not show.
-        let reader = fixture.reader(numbers(), EventFilter::default(), StartPosition::Earliest, 200 + 40 * joined as usize);
+        let reader = fixture.reader(
+            numbers(),
+            EventFilter::default(),
+            StartPosition::Earliest,
+            200 + 40 * joined as usize,
+        );
         let reader = reader.await;
         readers.push(tokio::spawn(async move { reader.take(EVENTS as usize).await }));
         tokio::task::yield_now().await;

@@ -6,6 +6,18 @@
 //! a reader, only after the commit is on stable storage; the first I/O error stops appends for good, while reads go on.
 //! Not here: who may publish (`auth`), where events go (`bus`, `fanout`).
 
+#[cfg(test)]
+mod contract;
+mod memory;
+mod page;
+mod sqlite;
+mod store;
+mod writer;
+
+pub use memory::{MemoryLog, MemoryOptions};
+pub use sqlite::{OpenError, SqliteLog, SqliteOptions};
+pub use writer::{OnAppend, WriterOptions};
+
 use crate::{
     error::{Code, Refusal},
     event::{Batch, Cursor, Epoch, Event, EventFilter, NewEvent, Offset},
@@ -43,7 +55,7 @@ pub struct Read {
     pub from: From,
     /// The most events in one page.
     pub events_max: usize,
-    /// The page ends when its events' data passes this many bytes; it has one event at least.
+    /// The page ends before the event whose data would take it past this many bytes; it may have one event always.
     pub bytes_max: usize,
 }
 
@@ -62,7 +74,8 @@ pub struct Page {
     /// The events.
     pub events: Vec<Arc<Event>>,
     /// Every matching event between the start and this offset, inclusive, is in the page: continue from here. A rising page
-    /// that reached the end of the log has the head (as of this read) here; a falling one that reached the start has 0.
+    /// that reached the end of the log has the head (as of this read) here, or where it started if that is further; a
+    /// falling one that reached the start has 0.
     pub through: Offset,
     /// Did the page reach the end of the log (rising) or its start (falling)?
     pub is_last: bool,
@@ -91,8 +104,8 @@ pub enum AppendError {
         id: String,
         /// Its source.
         source_name: String,
-        /// Where the first one stands.
-        first: Cursor,
+        /// Where the first one stands; `None` when both stand in this request, of which nothing was logged.
+        first: Option<Cursor>,
     },
     /// The disk is full; the log takes events again once there is room.
     #[error("the disk under the log is full")]
@@ -116,11 +129,14 @@ impl AppendError {
     pub fn refusal(&self) -> Refusal {
         match self {
             AppendError::Conflict { first, index, id, .. } => {
-                Refusal::new(Code::IdConflict, self.to_string())
+                let refusal = Refusal::new(Code::IdConflict, self.to_string())
                     .with("field", "id")
                     .with("given", id)
-                    .with("index", index.to_string())
-                    .with("cursor", first.to_string())
+                    .with("index", index.to_string());
+                match first {
+                    Some(first) => refusal.with("cursor", first.to_string()),
+                    None => refusal,
+                }
             }
             AppendError::Full => Refusal::new(Code::StorageFull, "the disk under the log is full"),
             AppendError::Stopped { .. } => Refusal::new(Code::Unavailable, "the log takes no events now"),

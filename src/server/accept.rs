@@ -48,7 +48,13 @@ pub(super) async fn run(
         match stream {
             Ok((stream, _)) => {
                 let admission = Admission(Arc::new(permit));
-                tracker.spawn(serve(stream, router.clone(), options.header_timeout, admission, drain.clone()));
+                tracker.spawn(serve(
+                    stream,
+                    router.clone(),
+                    options.header_timeout,
+                    admission,
+                    drain.clone(),
+                ));
             }
             Err(error) => pause(&error).await,
         }

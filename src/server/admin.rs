@@ -50,7 +50,8 @@ async fn metrics(State(app): State<App>) -> Response {
 }
 
 async fn schema(State(app): State<App>) -> Response {
-    ([(header::CONTENT_TYPE, "application/graphql; charset=utf-8")], graphql::sdl(&app.schema)).into_response()
+    ([(header::CONTENT_TYPE, "application/graphql; charset=utf-8")], graphql::sdl(&app.schema))
+        .into_response()
 }
 
 async fn version() -> Json<serde_json::Value> {

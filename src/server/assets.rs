@@ -40,8 +40,11 @@ pub(super) fn routes(options: &Options) -> Router<App> {
 
 /// Answers for every other path.
 pub(super) async fn not_found(uri: Uri) -> Response {
-    Problem::from(Refusal::new(Code::NotFound, "there is nothing at this path").with("given", crate::error::excerpt(uri.path())))
-        .into_response()
+    Problem::from(
+        Refusal::new(Code::NotFound, "there is nothing at this path")
+            .with("given", crate::error::excerpt(uri.path())),
+    )
+    .into_response()
 }
 
 async fn root() -> Redirect {

@@ -26,18 +26,26 @@ pub(super) async fn read(app: &App, body: Body) -> Result<Bytes, Problem> {
 /// Reads a body as text.
 pub(super) async fn read_text(app: &App, body: Body) -> Result<String, Problem> {
     let bytes = read(app, body).await?;
-    String::from_utf8(bytes.into()).map_err(|_| Refusal::new(Code::BadRequest, "the request body is not UTF-8").into())
+    String::from_utf8(bytes.into())
+        .map_err(|_| Refusal::new(Code::BadRequest, "the request body is not UTF-8").into())
 }
 
 /// The media type of a body without its parameters, in lower case; a charset other than UTF-8 is refused.
 pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return Ok(None) };
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return Ok(None);
+    };
     let mut parts = value.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
     for parameter in parts {
         let Some((name, charset)) = parameter.split_once('=') else { continue };
-        if name.trim().eq_ignore_ascii_case("charset") && !charset.trim_matches('"').eq_ignore_ascii_case("utf-8") {
-            return Err(Problem::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the charset of a body must be utf-8"));
+        if name.trim().eq_ignore_ascii_case("charset")
+            && !charset.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        {
+            return Err(Problem::with_status(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "the charset of a body must be utf-8",
+            ));
         }
     }
     Ok(Some(media_type))

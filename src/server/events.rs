@@ -38,7 +38,8 @@ async fn publish(State(app): State<App>, request: Request) -> Result<Response, P
 
 /// Publishes events and gives the answer of this edge: a list of `{id, type, cursor, duplicate}`.
 pub(super) async fn log(app: &App, events: Vec<NewEvent>) -> Result<Value, Refusal> {
-    let names: Vec<_> = events.iter().map(|event| (event.id().to_owned(), event.event_type().clone())).collect();
+    let names: Vec<_> =
+        events.iter().map(|event| (event.id().to_owned(), event.event_type().clone())).collect();
     let appended = app.hub.publish(&app.principal(), events).await?;
     let answer = |((id, event_type), Appended { cursor, duplicate }): ((String, _), Appended)| {
         let event_type: crate::event::EventType = event_type;

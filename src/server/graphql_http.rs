@@ -51,7 +51,8 @@ async fn graphql(State(app): State<App>, request: Request) -> Response {
         Err(refusal) => media.answer(&operation::refused(&refusal), refused_status(media, &refusal)),
         Ok(admitted) => match (admitted.does(), &parts.method) {
             (Does::Subscribe, _) => {
-                let refusal = Refusal::new(Code::BadRequest, "a subscription needs a WebSocket, at this same address");
+                let refusal =
+                    Refusal::new(Code::BadRequest, "a subscription needs a WebSocket, at this same address");
                 media.answer(&operation::refused(&refusal), refused_status(media, &refusal))
             }
             (Does::Mutate, &Method::GET) => not_allowed("a mutation needs POST"),
@@ -91,7 +92,8 @@ enum Media {
 impl Media {
     /// The type that the `Accept` header likes best; without a header the older one. `None` when it likes neither.
     fn accepted(headers: &HeaderMap) -> Option<Media> {
-        let values: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+        let values: Vec<&str> =
+            headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
         if values.is_empty() {
             return Some(Media::Json);
         }
@@ -127,7 +129,9 @@ fn range(text: &str) -> Option<(Media, u16)> {
         "application/json" | "application/*" | "*/*" => Media::Json,
         _ => return None,
     };
-    let weight = parts.find_map(|parameter| parameter.strip_prefix("q=")).map_or(Some(1.0), |text| text.parse::<f32>().ok())?;
+    let weight = parts
+        .find_map(|parameter| parameter.strip_prefix("q="))
+        .map_or(Some(1.0), |text| text.parse::<f32>().ok())?;
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000")]
     let weight = (weight.clamp(0.0, 1.0) * 1000.0) as u16;
     (weight > 0).then_some((media, weight))
@@ -174,8 +178,12 @@ fn from_json(text: &str) -> Result<Operation, Refusal> {
     json::check(text).map_err(|error| malformed("body", &error, "JSON"))?;
     match serde_json::from_str(text) {
         Ok(Value::Object(members)) => from_members(members),
-        Ok(Value::Array(_)) => Err(malformed("body", "a list", "one operation in a request; batches are not executed")),
-        Ok(_) | Err(_) => Err(malformed("body", text, "a JSON object with query, operationName, variables, extensions")),
+        Ok(Value::Array(_)) => {
+            Err(malformed("body", "a list", "one operation in a request; batches are not executed"))
+        }
+        Ok(_) | Err(_) => {
+            Err(malformed("body", text, "a JSON object with query, operationName, variables, extensions"))
+        }
     }
 }
 

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     fanout::{Delivery, Key as MailKey, Mailbox, Payload, Subscription},
-    protocol::{Action, CloseReason, Closing, Dialect, Key, Operation, Options as SessionOptions, Reply, Session, write_errors},
+    protocol::{
+        Action, CloseReason, Closing, Dialect, Key, Operation, Options as SessionOptions, Reply, Session,
+        write_errors,
+    },
 };
 use std::{sync::Arc, time::Duration};
 
@@ -45,7 +48,12 @@ pub(super) struct Done {
 impl GraphqlSpeaker {
     pub(super) fn new(app: &App, dialect: &'static dyn Dialect, mailbox: Arc<Mailbox>) -> Self {
         let options = SessionOptions { subscriptions_max: app.options.subscriptions_max };
-        GraphqlSpeaker { app: app.clone(), session: Session::new(dialect, options), mailbox, live: Vec::new() }
+        GraphqlSpeaker {
+            app: app.clone(),
+            session: Session::new(dialect, options),
+            mailbox,
+            live: Vec::new(),
+        }
     }
 
     fn act(&mut self, actions: Vec<Action>, turn: &mut Turn<'_, Done>) {
@@ -106,7 +114,13 @@ impl GraphqlSpeaker {
         }
     }
 
-    fn begun_live(&mut self, key: Key, subscription: Subscription, wants_ready: bool, turn: &mut Turn<'_, Done>) {
+    fn begun_live(
+        &mut self,
+        key: Key,
+        subscription: Subscription,
+        wants_ready: bool,
+        turn: &mut Turn<'_, Done>,
+    ) {
         // The client may have stopped it while it was starting; then it ends here.
         let Some(id) = self.session.id(key) else { return };
         let mut prefix = String::new();
@@ -190,7 +204,8 @@ impl Speaker for GraphqlSpeaker {
         if !self.session.is_ready() {
             return;
         }
-        let position = self.live.iter().map(|live| live.subscription.position()).min_by_key(|cursor| cursor.offset);
+        let position =
+            self.live.iter().map(|live| live.subscription.position()).min_by_key(|cursor| cursor.offset);
         let position = position.unwrap_or_else(|| self.app.hub.cursor(self.app.hub.bounds().head));
         let mut text = String::new();
         let ping = Reply::Ping { payload: Some(format!(r#"{{"cursor":"{position}"}}"#).into()) };

@@ -146,6 +146,9 @@ pub async fn run(listener: TcpListener, app: App, shutdown: impl Future<Output =
     drop(listener);
     app.tracker.close();
     if tokio::time::timeout(app.options.shutdown_grace, app.tracker.wait()).await.is_err() {
-        tracing::warn!(connections = app.tracker.len(), "connections were cut at the end of the grace period");
+        tracing::warn!(
+            connections = app.tracker.len(),
+            "connections were cut at the end of the grace period"
+        );
     }
 }

@@ -7,13 +7,18 @@
 
 use super::App;
 use crate::{
+    auth::Principal,
     error::{Code, Refusal},
     fanout::{Key, Mailbox, Subscription},
-    graphql::{self, SelectionForm, guard, selection},
+    graphql::{
+        self, SelectionForm,
+        error::{complete, graphql_error},
+        guard, selection,
+    },
     protocol::{Operation, write_errors},
 };
 use async_graphql::{
-    Request, Response, Value, Variables,
+    Pos, Request, Response, Value, Variables,
     parser::types::{ExecutableDocument, OperationType},
 };
 use futures_util::FutureExt;
@@ -118,14 +123,16 @@ pub(super) fn refused(refusal: &Refusal) -> Answer {
 }
 
 async fn respond(app: &App, admitted: Admitted) -> Response {
-    let request = request(app, &admitted, admitted.document.clone());
+    let request = request(&admitted, &app.principal());
     // A defect of a resolver costs this operation and nobody else.
     let executed = AssertUnwindSafe(app.schema.execute(request)).catch_unwind().await;
-    executed.unwrap_or_else(|_| {
+    let mut response = executed.unwrap_or_else(|_| {
         tracing::error!("an operation could not be executed");
         let refusal = Refusal::new(Code::Internal, "the operation could not be executed");
-        Response::from_errors(vec![graphql::graphql_error(&refusal).into_server_error(async_graphql::Pos::default())])
-    })
+        Response::from_errors(vec![graphql_error(refusal).into_server_error(Pos::default())])
+    });
+    complete(&mut response.errors);
+    response
 }
 
 async fn subscribe(
@@ -135,11 +142,13 @@ async fn subscribe(
     key: Key,
 ) -> Result<Subscription, String> {
     let name = admitted.operation.operation_name.as_deref();
-    let (selection, document) = selection::select(&admitted.document, name, &admitted.variables, graphql::REQUIRED_ARGUMENTS)
-        .and_then(|selection| Ok((selection, selection::inline_root(&admitted.document, name)?)))
-        .map_err(|refusal| errors(&refusal))?;
-    let asked = graphql::ask(&app.schema, request(app, &admitted, document)).await.map_err(|errors| encode(&errors))?;
-    let form = SelectionForm::new(app.schema.clone(), selection.text, app.principal().view());
+    let request = request(&admitted, &app.principal());
+    let asked =
+        graphql::prepare(&app.schema, request, &app.principal()).await.map_err(|errors| encode(&errors))?;
+    let selection =
+        selection::select(&admitted.document, name, &admitted.variables, graphql::REQUIRED_ARGUMENTS)
+            .map_err(|refusal| errors(&refusal))?;
+    let form = SelectionForm::new(app.schema.clone(), &selection.text, app.principal().view());
     let delivered = (mailbox, key);
     app.fanout
         .subscribe(&app.principal(), Arc::new(form), asked.filter, &asked.start, delivered)
@@ -147,10 +156,10 @@ async fn subscribe(
         .map_err(|refusal| errors(&refusal))
 }
 
-fn request(app: &App, admitted: &Admitted, document: ExecutableDocument) -> Request {
-    let mut request = Request::new("").variables(admitted.variables.clone()).data(app.principal());
-    request.operation_name = admitted.operation.operation_name.clone();
-    request.set_parsed_query(document);
+fn request(admitted: &Admitted, principal: &Principal) -> Request {
+    let mut request = Request::new("").variables(admitted.variables.clone()).data(principal.clone());
+    request.operation_name.clone_from(&admitted.operation.operation_name);
+    request.set_parsed_query(admitted.document.clone());
     request
 }
 

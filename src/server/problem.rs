@@ -41,7 +41,10 @@ pub(super) struct Problem {
 
 impl Problem {
     /// A problem with a status that says more than the code's own, such as 405 or 415.
-    pub(super) fn with_status(status: StatusCode, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+    pub(super) fn with_status(
+        status: StatusCode,
+        message: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> Self {
         Problem { status, refusal: Refusal::new(Code::BadRequest, message), header: None }
     }
 
@@ -73,7 +76,8 @@ impl IntoResponse for Problem {
         let retry_after = (self.refusal.code.retryable() && self.status != StatusCode::INTERNAL_SERVER_ERROR)
             .then(|| (header::RETRY_AFTER, HeaderValue::from_static("1")));
         let mut response =
-            (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Value::Object(body).to_string()).into_response();
+            (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Value::Object(body).to_string())
+                .into_response();
         response.headers_mut().extend(self.header.into_iter().chain(retry_after));
         response
     }
@@ -88,7 +92,11 @@ mod tests {
         for code in Code::ALL {
             let status = status(code);
             assert!(status.is_client_error() || status.is_server_error(), "{code}");
-            assert_eq!(code.retryable(), status.is_server_error() || status == 429 && code != Code::TooMany, "{code}");
+            assert_eq!(
+                code.retryable(),
+                status.is_server_error() || status == 429 && code != Code::TooMany,
+                "{code}"
+            );
         }
     }
 }

@@ -13,7 +13,9 @@ pub(super) async fn answer(app: &App, method: Method, name: &str) -> Result<Stri
     let result = match method {
         Method::GatewayPublish { event } | Method::EventsPublish { event } => publish(app, *event).await,
         Method::EventsPublishAll { events } => publish_all(app, events).await,
-        Method::EventsHistory { filter, page } => history(app, HistoryRequest { filter: *filter, ..request(&page) }).await,
+        Method::EventsHistory { filter, page } => {
+            history(app, HistoryRequest { filter: *filter, ..request(&page) }).await
+        }
         Method::Discover => Ok(jsonrpc::OPENRPC.to_owned()),
         Method::GatewaySubscribe { .. }
         | Method::GatewayUnsubscribe
@@ -51,8 +53,12 @@ async fn log(app: &App, events: Vec<NewEvent>) -> Result<Vec<String>, Refusal> {
 
 fn request(page: &Page) -> HistoryRequest {
     match *page {
-        Page::Forward { first, after } => HistoryRequest { first: first.map(Into::into), after, ..HistoryRequest::default() },
-        Page::Backward { last, before } => HistoryRequest { last: last.map(Into::into), before, ..HistoryRequest::default() },
+        Page::Forward { first, after } => {
+            HistoryRequest { first: first.map(Into::into), after, ..HistoryRequest::default() }
+        }
+        Page::Backward { last, before } => {
+            HistoryRequest { last: last.map(Into::into), before, ..HistoryRequest::default() }
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! JSON-RPC 2.0 by POST: single calls and batches, executed in their order.
 
 use super::{App, body, problem::Problem, rpc, upgrade};
-use crate::protocol::jsonrpc::{self, Call, Incoming, Method, Unreadable, write_batch, write_error, write_result};
+use crate::protocol::jsonrpc::{
+    self, Call, Incoming, Method, Unreadable, write_batch, write_error, write_result,
+};
 use axum::{
     Router,
     extract::{FromRequestParts, Request, State, ws::WebSocketUpgrade},
@@ -26,11 +28,17 @@ async fn receive(State(app): State<App>, request: Request) -> Result<Response, P
         });
     }
     if parts.method != Verb::POST {
-        let problem = Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, "calls are sent by POST, or over a WebSocket");
+        let problem = Problem::with_status(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "calls are sent by POST, or over a WebSocket",
+        );
         return Err(problem.with_header(header::ALLOW, "POST"));
     }
     if body::media_type(&parts.headers)?.as_deref() != Some("application/json") {
-        return Err(Problem::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
+        return Err(Problem::with_status(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body must be application/json",
+        ));
     }
     let text = body::read_text(&app, body).await?;
     Ok(match answer(&app, &text).await {

@@ -15,9 +15,10 @@ use crate::{
     protocol::{
         CloseReason,
         jsonrpc::{
-            self, Call, GATEWAY_EVENT_PREFIX, GATEWAY_EVENT_SUFFIX, Id, Incoming, Method, NOTIFICATION_SUFFIX, RpcError,
-            RpcSession, SubscriptionId, Unreadable, notification_prefix, write_batch, write_error,
-            write_gateway_event, write_gateway_subscription, write_result, write_subscribed,
+            self, Call, GATEWAY_EVENT_PREFIX, GATEWAY_EVENT_SUFFIX, Id, Incoming, Method,
+            NOTIFICATION_SUFFIX, RpcError, RpcSession, SubscriptionId, Unreadable, notification_prefix,
+            write_batch, write_error, write_gateway_event, write_gateway_subscription, write_result,
+            write_subscribed,
         },
     },
 };
@@ -94,8 +95,10 @@ enum Outcome {
 
 impl RpcSpeaker {
     pub(super) fn new(app: &App, mailbox: Arc<Mailbox>) -> Self {
-        let options =
-            jsonrpc::Options { subscriptions_max: app.options.subscriptions_max, ..jsonrpc::Options::default() };
+        let options = jsonrpc::Options {
+            subscriptions_max: app.options.subscriptions_max,
+            ..jsonrpc::Options::default()
+        };
         RpcSpeaker {
             app: app.clone(),
             session: RpcSession::new(&options),
@@ -202,7 +205,8 @@ impl RpcSpeaker {
         let (app, mailbox, key) = (self.app.clone(), Arc::clone(&self.mailbox), self.next_key());
         let job = async move {
             let form = Arc::new(EventForm::WHOLE);
-            let subscribed = app.fanout.subscribe(&app.principal(), form, filter, &start, (&mailbox, key)).await;
+            let subscribed =
+                app.fanout.subscribe(&app.principal(), form, filter, &start, (&mailbox, key)).await;
             Done { message: Some(message), outcome: Outcome::Subscribed { key, id, subscribed } }
         };
         turn.jobs().start(message, Box::pin(job));
@@ -223,7 +227,12 @@ impl RpcSpeaker {
         }
     }
 
-    fn gateway_subscribe(&mut self, message: Option<Key>, filter: Arc<EventFilter>, turn: &mut Turn<'_, Done>) {
+    fn gateway_subscribe(
+        &mut self,
+        message: Option<Key>,
+        filter: Arc<EventFilter>,
+        turn: &mut Turn<'_, Done>,
+    ) {
         self.gateway_stop();
         let (app, mailbox, key) = (self.app.clone(), Arc::clone(&self.mailbox), self.next_key());
         self.gateway.wanted = Some(key);
@@ -231,7 +240,8 @@ impl RpcSpeaker {
         let job = async move {
             let wanted = EventFilter::clone(&filter);
             let form = Arc::new(GATEWAY);
-            let subscribed = app.fanout.subscribe(&app.principal(), form, wanted, &start, (&mailbox, key)).await;
+            let subscribed =
+                app.fanout.subscribe(&app.principal(), form, wanted, &start, (&mailbox, key)).await;
             Done { message, outcome: Outcome::GatewaySubscribed { key, filter, subscribed } }
         };
         turn.jobs().start(message.unwrap_or_default(), Box::pin(job));
@@ -288,7 +298,9 @@ impl RpcSpeaker {
                 let method = Method::parse(&call);
                 Planned { id: call.id, name: call.method, method }
             }
-            Err(Unreadable { id, error }) => Planned { id: Some(id), name: String::new(), method: Err(error) },
+            Err(Unreadable { id, error }) => {
+                Planned { id: Some(id), name: String::new(), method: Err(error) }
+            }
         }
     }
 
@@ -304,7 +316,8 @@ impl RpcSpeaker {
         error.extend(refusal.members());
         let subscription = live.id.map(|id| id.to_string());
         let params = serde_json::json!({ "subscription": subscription, "error": error });
-        let notification = serde_json::json!({ "jsonrpc": "2.0", "method": "events.ended", "params": params });
+        let notification =
+            serde_json::json!({ "jsonrpc": "2.0", "method": "events.ended", "params": params });
         turn.send(notification.to_string());
     }
 }
@@ -336,7 +349,10 @@ impl Speaker for RpcSpeaker {
             Incoming::Batch(calls) => (true, calls.into_iter().map(Self::plan).collect()),
         };
         if self.messages.len() >= MESSAGES_MAX {
-            let refusal = Refusal::new(Code::TooMany, format!("{MESSAGES_MAX} messages run on this connection already"));
+            let refusal = Refusal::new(
+                Code::TooMany,
+                format!("{MESSAGES_MAX} messages run on this connection already"),
+            );
             let mut text = String::new();
             let id = calls.into_iter().next().and_then(|call| call.id).unwrap_or_else(Id::null);
             write_error(&id, &RpcError::from(&refusal), &mut text);
@@ -344,7 +360,13 @@ impl Speaker for RpcSpeaker {
             return;
         }
         let key = self.next_key();
-        self.messages.push(Message { key, waiting: calls.into(), running: None, answers: Vec::new(), is_batch });
+        self.messages.push(Message {
+            key,
+            waiting: calls.into(),
+            running: None,
+            answers: Vec::new(),
+            is_batch,
+        });
         self.go_on(key, turn);
     }
 
@@ -357,7 +379,9 @@ impl Speaker for RpcSpeaker {
         let result = match done.outcome {
             Outcome::Answered(result) => result,
             Outcome::Subscribed { key, id, subscribed } => self.subscribed(key, id, subscribed),
-            Outcome::GatewaySubscribed { key, filter, subscribed } => self.gateway_subscribed(key, filter, subscribed),
+            Outcome::GatewaySubscribed { key, filter, subscribed } => {
+                self.gateway_subscribed(key, filter, subscribed)
+            }
         };
         let Some(message) = done.message else { return };
         if let Some(at) = self.messages.iter().position(|own| own.key == message) {
@@ -373,7 +397,8 @@ impl Speaker for RpcSpeaker {
         match delivery {
             Delivery::Payload(payload) => {
                 let suffix = if live.id.is_some() { NOTIFICATION_SUFFIX } else { GATEWAY_EVENT_SUFFIX };
-                let mut frame = String::with_capacity(live.prefix.len() + payload.text().len() + suffix.len());
+                let mut frame =
+                    String::with_capacity(live.prefix.len() + payload.text().len() + suffix.len());
                 frame.push_str(&live.prefix);
                 frame.push_str(payload.text());
                 frame.push_str(suffix);

@@ -119,7 +119,8 @@ enum Next<D> {
 pub(super) async fn run<S: Speaker>(app: App, socket: WebSocket, mailbox: Arc<Mailbox>, speaker: S) {
     let _counted = Counted::new(&app.hub.metrics().connections_open);
     let now = Instant::now();
-    let mut connection = Connection { socket, speaker, mailbox, jobs: Jobs::new(), heard: now, opened: now, app };
+    let mut connection =
+        Connection { socket, speaker, mailbox, jobs: Jobs::new(), heard: now, opened: now, app };
     if let End::Close(closing) = connection.converse().await {
         connection.close(closing).await;
     }
@@ -201,7 +202,9 @@ impl<S: Speaker> Connection<S> {
         match is_large {
             true => {
                 let message = format!("a message may have {} bytes", self.app.options.request_bytes_max);
-                End::Close(self.speaker.closing(&CloseReason::Refused(&Refusal::new(Code::TooLarge, message))))
+                End::Close(
+                    self.speaker.closing(&CloseReason::Refused(&Refusal::new(Code::TooLarge, message))),
+                )
             }
             false => End::Gone,
         }
@@ -236,7 +239,10 @@ impl<S: Speaker> Connection<S> {
     /// Gives the speaker its turn and writes what it says.
     async fn turn(&mut self, act: impl FnOnce(&mut S, &mut Turn<'_, S::Done>)) -> Option<End> {
         let (mut frames, mut closing) = (Vec::new(), None);
-        act(&mut self.speaker, &mut Turn { frames: &mut frames, jobs: &mut self.jobs, closing: &mut closing });
+        act(
+            &mut self.speaker,
+            &mut Turn { frames: &mut frames, jobs: &mut self.jobs, closing: &mut closing },
+        );
         for frame in frames {
             if let Some(end) = self.feed(frame).await {
                 return Some(end);

@@ -3,7 +3,9 @@
 //! Invariants: a browser's request comes from an allowed origin; the subprotocol is chosen once, for the answer and for the
 //! session; a peer that offers none that we speak is told 4406.
 
-use super::{App, accept::Admission, graphql_ws::GraphqlSpeaker, problem::Problem, rpc_ws::RpcSpeaker, socket};
+use super::{
+    App, accept::Admission, graphql_ws::GraphqlSpeaker, problem::Problem, rpc_ws::RpcSpeaker, socket,
+};
 use crate::{
     error::{Code, Refusal},
     fanout::Mailbox,
@@ -34,7 +36,8 @@ pub(super) async fn graphql(
     if let Err(refusal) = check_origin(&app, &headers) {
         return Problem::from(refusal).into_response();
     }
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let offered =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     let dialect = protocol::negotiate(offered.flat_map(|value| value.split(',')).map(str::trim));
     let upgrade = sized(&app, upgrade);
     let Some(dialect) = dialect else {
@@ -91,7 +94,9 @@ fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default();
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_own = origin.split_once("://").is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest == host);
+    let is_own = origin
+        .split_once("://")
+        .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest == host);
     match is_own || app.options.origins.iter().any(|allowed| allowed == origin) {
         true => Ok(()),
         false => Err(Refusal::field(

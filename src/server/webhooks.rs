@@ -25,7 +25,8 @@ async fn receive(State(app): State<App>, request: Request) -> Result<Response, P
         return Err(Refusal::new(Code::NotFound, message).into());
     };
     let (parts, body) = request.into_parts();
-    let (event, delivery) = (needed(&parts.headers, "X-GitHub-Event")?, needed(&parts.headers, "X-GitHub-Delivery")?);
+    let (event, delivery) =
+        (needed(&parts.headers, "X-GitHub-Event")?, needed(&parts.headers, "X-GitHub-Delivery")?);
     let body = body::read(&app, body).await?;
     let signature = parts.headers.get("X-Hub-Signature-256").and_then(|value| value.to_str().ok());
     github::verify(secret.as_bytes(), &body, signature)?;

@@ -19,7 +19,13 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("graphql", &["fanout", "hub", "auth", "log", "error", "event", "metrics"]),
     ("platform", &["fanout", "hub", "auth", "error", "event", "metrics"]),
     ("ingest", &["error", "event", "metrics"]),
-    ("server", &["ingest", "platform", "graphql", "fanout", "hub", "auth", "log", "protocol", "error", "event", "metrics"]),
+    (
+        "server",
+        &[
+            "ingest", "platform", "graphql", "fanout", "hub", "auth", "log", "protocol", "error", "event",
+            "metrics",
+        ],
+    ),
     ("config", &["server", "graphql", "log", "bus", "error", "event"]),
 ];
 
@@ -32,7 +38,21 @@ const AT_HOME: [(&str, &[&str]); 9] = [
     ("Event::logged(", &["log/", "event/"]),
     ("Payload::new(", &["fanout/"]),
     ("RecvError::Lagged", &["hub/tail.rs"]),
-    ("tokio::", &["log/", "bus/", "hub/", "fanout/", "server/", "serve.rs", "cli/", "main.rs", "platform/", "graphql/"]),
+    (
+        "tokio::",
+        &[
+            "log/",
+            "bus/",
+            "hub/",
+            "fanout/",
+            "server/",
+            "serve.rs",
+            "cli/",
+            "main.rs",
+            "platform/",
+            "graphql/",
+        ],
+    ),
     ("std::fs", &["log/", "config", "cli/", "main.rs"]),
 ];
 
@@ -62,7 +82,8 @@ fn sources(below: &str) -> Vec<(PathBuf, String)> {
 /// The code of the product: without comments and without the tests at the end of a file.
 fn product(path: &Path, text: &str) -> Option<String> {
     let name = path.file_name().unwrap().to_str().unwrap();
-    let is_test = name.ends_with("_tests.rs") || matches!(name, "tests.rs" | "contract.rs" | "conformance.rs");
+    let is_test =
+        name.ends_with("_tests.rs") || matches!(name, "tests.rs" | "contract.rs" | "conformance.rs");
     let until_tests = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
     let lines = until_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
     (!is_test).then(|| lines.collect::<Vec<_>>().join("\n"))
@@ -145,7 +166,8 @@ fn what_has_a_home_is_only_there() {
 fn files_stay_short_and_say_what_they_are() {
     let mut wrong = Vec::new();
     for (path, text) in sources("src").into_iter().chain(sources("tests")).chain(sources("benches")) {
-        let lines = product(&path, &text).map_or(0, |code| code.lines().filter(|line| !line.trim().is_empty()).count());
+        let lines = product(&path, &text)
+            .map_or(0, |code| code.lines().filter(|line| !line.trim().is_empty()).count());
         if lines > FILE_LINES_MAX {
             wrong.push(format!("{} has {lines} lines of code", path.display()));
         }
@@ -162,7 +184,8 @@ fn names_say_what_a_thing_is() {
     for (path, text) in sources("src") {
         let Some(code) = product(&path, &text) else { continue };
         for line in code.lines() {
-            let defines = ["struct ", "enum ", "trait ", "mod "].iter().find_map(|word| line.trim().split_once(word));
+            let defines =
+                ["struct ", "enum ", "trait ", "mod "].iter().find_map(|word| line.trim().split_once(word));
             let Some((_, name)) = defines else { continue };
             let name = word(name);
             if EMPTY_WORDS.iter().any(|empty| name.contains(empty) || name == empty.to_lowercase()) {

@@ -22,7 +22,8 @@ async fn publish_is_answered_with_its_place_and_repeated_without_harm() {
 async fn publish_all_is_all_or_none_and_names_the_wrong_one() {
     let server = TestServer::start();
     let publish = "mutation ($e: [NewEvent!]!) { publishAll(events: $e) { id } }";
-    let refused = server.graphql(publish, json!({ "e": [{ "type": "a" }, { "type": "b", "taskId": "x y" }] })).await;
+    let refused =
+        server.graphql(publish, json!({ "e": [{ "type": "a" }, { "type": "b", "taskId": "x y" }] })).await;
     assert_eq!(refused["errors"][0]["extensions"]["code"], "INVALID_EVENT", "{refused}");
     assert_eq!(refused["errors"][0]["extensions"]["field"], "events[1].taskId", "{refused}");
     assert_eq!(server.hub.bounds().head.get(), 0);
@@ -69,11 +70,13 @@ async fn events_come_in_as_our_own_json_and_as_cloudevents_in_three_modes() {
     assert_eq!((own.0, own.1.as_array().unwrap().len()), (200, 2));
 
     let event = json!({ "specversion": "1.0", "id": "3", "source": "/x", "type": "a.d", "organizationid": "quant", "data": { "n": 1 } });
-    let structured = client.post(&url).header("content-type", "application/cloudevents+json").body(event.to_string());
+    let structured =
+        client.post(&url).header("content-type", "application/cloudevents+json").body(event.to_string());
     assert_eq!(structured.send().await.unwrap().status(), 200);
-    let batch = client.post(&url).header("content-type", "application/cloudevents-batch+json").body(
-        json!([{ "specversion": "1.0", "id": "4", "source": "/x", "type": "a.e" }]).to_string(),
-    );
+    let batch = client
+        .post(&url)
+        .header("content-type", "application/cloudevents-batch+json")
+        .body(json!([{ "specversion": "1.0", "id": "4", "source": "/x", "type": "a.e" }]).to_string());
     assert_eq!(batch.send().await.unwrap().status(), 200);
     let binary = client
         .post(&url)
@@ -86,7 +89,9 @@ async fn events_come_in_as_our_own_json_and_as_cloudevents_in_three_modes() {
         .body("{\"n\": 2}");
     assert_eq!(binary.send().await.unwrap().status(), 200);
 
-    let all = server.graphql("{ events(first: 10) { nodes { id type organizationId taskId data } } }", json!({})).await;
+    let all = server
+        .graphql("{ events(first: 10) { nodes { id type organizationId taskId data } } }", json!({}))
+        .await;
     assert_eq!(
         all["data"]["events"]["nodes"],
         json!([

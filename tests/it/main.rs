@@ -1,13 +1,13 @@
 //! The tests through a real listener and the public API, as one binary: linking once is faster than linking ten times.
 
-/// Floors, sizes, words and tables of the house.
-mod house;
-/// Documents and JSON that want to do harm.
-mod hostile;
-/// Queries, mutations and ways in over HTTP.
-mod http;
 /// The transcripts of `tests/conformance`, over a socket.
 mod conformance;
+/// Documents and JSON that want to do harm.
+mod hostile;
+/// Floors, sizes, words and tables of the house.
+mod house;
+/// Queries, mutations and ways in over HTTP.
+mod http;
 /// Start positions, restarts, other logs.
 mod resume;
 /// JSON-RPC over POST and WebSocket.

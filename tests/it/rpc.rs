@@ -39,7 +39,10 @@ async fn a_gateway_client_receives_from_the_moment_it_connects() {
         json!({ "type": "Health", "snapshot": { "up": true } }),
     ];
     for params in expected {
-        assert_eq!(socket.json().await, json!({ "jsonrpc": "2.0", "method": "gateway.event", "params": params }));
+        assert_eq!(
+            socket.json().await,
+            json!({ "jsonrpc": "2.0", "method": "gateway.event", "params": params })
+        );
     }
     socket.close().await;
 }
@@ -70,7 +73,8 @@ async fn changing_the_filter_under_load_loses_and_repeats_nothing() {
     let url = server.url("/events");
     let publishing = tokio::spawn(async move {
         for number in 0..300 {
-            let event = json!({ "type": "agent.log", "id": number.to_string(), "agentId": number.to_string() });
+            let event =
+                json!({ "type": "agent.log", "id": number.to_string(), "agentId": number.to_string() });
             assert_eq!(post_json(&url, &event).await.0, 200);
         }
     });
@@ -80,7 +84,9 @@ async fn changing_the_filter_under_load_loses_and_repeats_nothing() {
         if seen.len() >= changes * 20 {
             changes += 1;
             let events = if changes % 2 == 0 { json!(["agent"]) } else { json!(["agent", "chat"]) };
-            socket.send(call(u32::try_from(changes).unwrap(), "gateway.subscribe", json!({ "events": events }))).await;
+            socket
+                .send(call(u32::try_from(changes).unwrap(), "gateway.subscribe", json!({ "events": events })))
+                .await;
         }
         let message = socket.json().await;
         if message["method"] == "gateway.event" {
@@ -99,17 +105,34 @@ async fn a_connection_has_many_subscriptions_with_everything_graphql_has() {
     server.publish("task.created", json!({ "id": "2", "taskId": "t2" })).await;
     let mut socket = rpc(&server).await;
     result(&mut socket, 1, "gateway.unsubscribe", json!({})).await;
-    let live = result(&mut socket, 2, "events.subscribe", json!({ "filter": { "types": "task.*", "taskId": "t1" } })).await;
+    let live = result(
+        &mut socket,
+        2,
+        "events.subscribe",
+        json!({ "filter": { "types": "task.*", "taskId": "t1" } }),
+    )
+    .await;
     let after = result(&mut socket, 3, "events.subscribe", json!({ "start": { "after": first } })).await;
     let replayed = socket.json().await;
-    assert_eq!((&replayed["params"]["subscription"], &replayed["params"]["result"]["id"]), (&after["subscription"], &json!("2")));
+    assert_eq!(
+        (&replayed["params"]["subscription"], &replayed["params"]["result"]["id"]),
+        (&after["subscription"], &json!("2"))
+    );
     assert_eq!(replayed["method"], "events.notification");
     result(&mut socket, 4, "events.unsubscribe", json!({ "subscription": after["subscription"] })).await;
-    let published = result(&mut socket, 5, "events.publish", json!({ "event": { "type": "task.failed", "id": "3", "taskId": "t1" } }));
+    let published = result(
+        &mut socket,
+        5,
+        "events.publish",
+        json!({ "event": { "type": "task.failed", "id": "3", "taskId": "t1" } }),
+    );
     // The answer and the event race; both come.
     let published = published.await;
     let event = socket.json().await["params"].clone();
-    assert_eq!((&event["subscription"], &event["result"]["cursor"]), (&live["subscription"], &published["cursor"]));
+    assert_eq!(
+        (&event["subscription"], &event["result"]["cursor"]),
+        (&live["subscription"], &published["cursor"])
+    );
     socket.send(call(6, "events.unsubscribe", json!({ "subscription": "99" }))).await;
     assert_eq!(socket.json().await["error"]["data"]["code"], "NOT_FOUND");
     socket.close().await;
@@ -128,7 +151,8 @@ async fn history_and_publish_all_work_over_post() {
     assert!(refused["error"]["message"].as_str().unwrap().contains("WebSocket"), "{refused}");
     let (_, described) = post_json(&url, &call(4, "rpc.discover", json!({}))).await;
     assert!(described["result"]["openrpc"].is_string());
-    let (_, wrong) = post_json(&url, &call(5, "events.publish", json!({ "event": { "type": "a", "taskId": "" } }))).await;
+    let (_, wrong) =
+        post_json(&url, &call(5, "events.publish", json!({ "event": { "type": "a", "taskId": "" } }))).await;
     assert_eq!(wrong["error"]["data"]["code"], "INVALID_EVENT", "{wrong}");
 }
 
@@ -137,7 +161,8 @@ async fn history_and_publish_all_work_over_post() {
 async fn the_specifications_examples_hold_over_post_and_over_a_socket() {
     let server = TestServer::start();
     let unknown = json!({ "jsonrpc": "2.0", "method": "foobar", "id": "1" });
-    let notification = json!({ "jsonrpc": "2.0", "method": "events.publish", "params": { "event": { "type": "a" } } });
+    let notification =
+        json!({ "jsonrpc": "2.0", "method": "events.publish", "params": { "event": { "type": "a" } } });
     let cases: Vec<(String, Value)> = vec![
         (unknown.to_string(), json!(-32601)),
         (r#"{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]"#.to_owned(), json!(-32700)),
@@ -155,7 +180,8 @@ async fn the_specifications_examples_hold_over_post_and_over_a_socket() {
         answer => answer["error"]["code"].clone(),
     };
     for (text, expected) in cases {
-        let request = reqwest::Client::new().post(server.url("/rpc")).header("content-type", "application/json");
+        let request =
+            reqwest::Client::new().post(server.url("/rpc")).header("content-type", "application/json");
         let answer = request.body(text.clone()).send().await.unwrap().text().await.unwrap();
         assert_eq!(numbers(&serde_json::from_str(&answer).unwrap()), expected, "{text}: {answer}");
         socket.send_text(&text).await;

@@ -78,7 +78,10 @@ async fn more_subscriptions_than_allowed_are_refused_one_by_one() {
     let payload = json!({ "query": "subscription { events { id } }" });
     socket.send(json!({ "type": "subscribe", "id": "c", "payload": payload })).await;
     let refused = socket.json().await;
-    assert_eq!((&refused["type"], &refused["payload"][0]["extensions"]["code"]), (&json!("error"), &json!("TOO_MANY")));
+    assert_eq!(
+        (&refused["type"], &refused["payload"][0]["extensions"]["code"]),
+        (&json!("error"), &json!("TOO_MANY"))
+    );
     socket.send(json!({ "type": "complete", "id": "a" })).await;
     socket.subscribe("c", "subscription { events { id } }").await;
     socket.close().await;

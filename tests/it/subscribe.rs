@@ -30,7 +30,9 @@ async fn arguments_are_the_filter() {
     socket.subscribe("quant", r#"subscription { agents(filter: { organizationId: "quant" }) { id } }"#).await;
     socket.subscribe("created", r#"subscription { events(filter: { types: ["*.created"], anyOf: [{ taskId: ["t1", "t2"] }, { minPriority: HIGH }] }) { id } }"#).await;
     server.publish("agent.created", json!({ "id": "1", "organizationId": "quant" })).await;
-    server.publish("agent.created", json!({ "id": "2", "organizationId": "acme", "priority": "CRITICAL" })).await;
+    server
+        .publish("agent.created", json!({ "id": "2", "organizationId": "acme", "priority": "CRITICAL" }))
+        .await;
     server.publish("task.created", json!({ "id": "3", "taskId": "t2" })).await;
     server.publish("task.failed", json!({ "id": "4", "taskId": "t2", "organizationId": "quant" })).await;
     assert_eq!(socket.data("quant").await, json!({ "agents": { "id": "1" } }));
@@ -110,7 +112,11 @@ async fn chat_and_trace_take_their_argument_as_filter() {
 
 async fn refused(server: &TestServer, query: &str, variables: Value) -> Value {
     let mut socket = Socket::graphql(server).await;
-    socket.send(json!({ "type": "subscribe", "id": "a", "payload": { "query": query, "variables": variables } })).await;
+    socket
+        .send(
+            json!({ "type": "subscribe", "id": "a", "payload": { "query": query, "variables": variables } }),
+        )
+        .await;
     let message = socket.json().await;
     assert_eq!(message["type"], "error", "{message}");
     socket.nothing_more().await;
@@ -127,11 +133,26 @@ async fn what_is_wrong_with_a_subscription_is_said_by_name() {
         ("subscription { __typename }", json!({}), "BAD_REQUEST", None),
         ("subscription {", json!({}), "BAD_REQUEST", None),
         ("subscription { events(filter: { types: [] }) { id } }", json!({}), "INVALID_FILTER", Some("types")),
-        ("subscription { events(filter: { types: [\"a..b\"] }) { id } }", json!({}), "INVALID_FILTER", Some("types[0]")),
-        ("subscription ($s: StartPosition) { events(start: $s) { id } }", json!({ "s": { "last": 0 } }), "INVALID_FILTER", Some("start.last")),
+        (
+            "subscription { events(filter: { types: [\"a..b\"] }) { id } }",
+            json!({}),
+            "INVALID_FILTER",
+            Some("types[0]"),
+        ),
+        (
+            "subscription ($s: StartPosition) { events(start: $s) { id } }",
+            json!({ "s": { "last": 0 } }),
+            "INVALID_FILTER",
+            Some("start.last"),
+        ),
         ("subscription { events(start: { after: \"nonsense\" }) { id } }", json!({}), "CURSOR_INVALID", None),
         ("subscription { notifications { id } }", json!({}), "UNAUTHENTICATED", None),
-        ("subscription ($s: StartPosition) { events(start: $s) { id } }", json!({ "s": { "last": 1, "earliest": true } }), "BAD_REQUEST", None),
+        (
+            "subscription ($s: StartPosition) { events(start: $s) { id } }",
+            json!({ "s": { "last": 1, "earliest": true } }),
+            "BAD_REQUEST",
+            None,
+        ),
     ];
     for (query, variables, code, field) in cases {
         let error = refused(&server, query, variables).await;
@@ -153,10 +174,12 @@ async fn queries_and_mutations_work_on_the_same_socket() {
     let mut types = Vec::new();
     for _ in 0..3 {
         let message = socket.json().await;
-        types.push((message["id"].as_str().unwrap().to_owned(), message["type"].as_str().unwrap().to_owned()));
+        types
+            .push((message["id"].as_str().unwrap().to_owned(), message["type"].as_str().unwrap().to_owned()));
     }
     types.sort();
-    let expected = [("m", "complete"), ("m", "next"), ("s", "next")].map(|(id, kind)| (id.to_owned(), kind.to_owned()));
+    let expected =
+        [("m", "complete"), ("m", "next"), ("s", "next")].map(|(id, kind)| (id.to_owned(), kind.to_owned()));
     assert_eq!(types, expected);
     socket.close().await;
 }
@@ -188,7 +211,10 @@ async fn the_older_dialect_delivers_the_same_events() {
     assert_eq!(socket.json().await["payload"]["extensions"]["ready"], true);
     server.publish("x", json!({ "id": "7" })).await;
     let message = socket.json().await;
-    assert_eq!((&message["type"], &message["payload"]["data"]["events"]["id"]), (&json!("data"), &json!("7")));
+    assert_eq!(
+        (&message["type"], &message["payload"]["data"]["events"]["id"]),
+        (&json!("data"), &json!("7"))
+    );
     socket.send(json!({ "type": "stop", "id": "1" })).await;
     assert_eq!(socket.json().await, json!({ "type": "complete", "id": "1" }));
     socket.send(json!({ "type": "connection_terminate" })).await;

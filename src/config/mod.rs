@@ -1,0 +1,92 @@
+//! Every setting: one table, from which parsing, `--help`, `fanfare check-config` and the README come.
+//!
+//! Flow: takes flags, the environment and a TOML file from `cli`; gives a checked [`Config`], from which the roof fills each
+//! room's own options.
+//! Invariants: nothing is bound or opened before every setting is valid; all problems are reported at once, each with the
+//! setting, where it came from, what was given and what is allowed; a secret is never shown.
+//! Not here: the process environment, which only `main.rs` reads.
+
+mod file;
+mod load;
+mod problem;
+mod show;
+mod table;
+mod value;
+
+pub use load::{Flag, Loaded, load};
+pub use problem::{Problem, Problems, Source};
+pub use show::{print, readme_table, settings_help};
+pub use table::{Config, Setting, TABLE};
+pub use value::{LogFormat, Secret, Store, Unit};
+
+use crate::{
+    bus,
+    event::Limits,
+    graphql::{GraphqlOptions, GuardOptions},
+    log::{MemoryOptions, OnAppend, SqliteOptions, WriterOptions},
+    server,
+};
+use std::{num::NonZeroUsize, sync::Arc};
+
+impl Config {
+    /// The limits of an event.
+    pub fn event_limits(&self) -> Limits {
+        Limits { data_bytes_max: self.data_bytes_max }
+    }
+
+    /// The bounds of the live ring.
+    pub fn bus_options(&self) -> bus::Options {
+        bus::Options { ring_batches_max: self.ring_batches_max }
+    }
+
+    /// The log in memory; the observer is told about every commit.
+    pub fn memory_options(&self, observer: OnAppend) -> MemoryOptions {
+        MemoryOptions { writer: writer_options(observer), ..MemoryOptions::default() }
+    }
+
+    /// The log on disk; the observer is told about every commit.
+    pub fn sqlite_options(&self, observer: OnAppend) -> SqliteOptions {
+        SqliteOptions {
+            dir: self.data_dir.clone(),
+            writer: writer_options(observer),
+            ..SqliteOptions::default()
+        }
+    }
+
+    /// The executor of GraphQL.
+    pub fn graphql_options(&self) -> GraphqlOptions {
+        GraphqlOptions { introspection: self.introspection, ..GraphqlOptions::default() }
+    }
+
+    /// The bounds of the edge.
+    pub fn server_options(&self, guard: GuardOptions) -> server::Options {
+        server::Options {
+            connections_max: self.connections_max,
+            subscriptions_max: self.subscriptions_max,
+            request_bytes_max: self.request_bytes_max,
+            guard: GuardOptions { document_bytes_max: self.document_bytes_max, ..guard },
+            mailbox_bytes_max: self.mailbox_bytes_max,
+            connection_init_timeout: self.connection_init_timeout,
+            ping_interval: self.ping_interval,
+            pong_timeout: self.pong_timeout,
+            write_timeout: self.write_timeout,
+            shutdown_grace: self.shutdown_grace,
+            origins: self.origins.clone(),
+            graphiql: self.graphiql,
+            github_webhook_secret: self
+                .github_webhook_secret
+                .as_ref()
+                .map(|secret| Arc::from(secret.expose())),
+            ..server::Options::default()
+        }
+    }
+
+    /// How many threads serve connections; `None` is one for each core.
+    pub fn threads(&self) -> Option<usize> {
+        self.worker_threads.map(NonZeroUsize::get)
+    }
+}
+
+fn writer_options(observer: OnAppend) -> WriterOptions {
+    WriterOptions { on_append: Some(observer), ..WriterOptions::default() }
+}

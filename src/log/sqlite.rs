@@ -1,0 +1,146 @@
+//! The embedded log: one SQLite database in one data directory.
+//!
+//! Flow: the writer's thread owns the connection that writes (`writer`, `insert`); reads run on read-only connections on the
+//! runtime's blocking threads (`readers`, `pages`).
+//! Invariants: WAL with `synchronous=FULL`, so a commit returns after the disk has it; a read sees one snapshot, cut at the
+//! head that the writer has published; one process at a time has the directory (`directory`).
+//! Not here: group commit (`writer`), the rules of a page (`page`).
+
+mod candidates;
+mod directory;
+mod insert;
+mod pages;
+mod readers;
+mod row;
+mod schema;
+
+pub use directory::OpenError;
+
+use super::{
+    AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, WriterOptions,
+    writer::Writer,
+};
+use crate::event::{Epoch, Event, NewEvent, Offset};
+use chrono::{DateTime, Utc};
+use directory::Directory;
+use futures_util::future::BoxFuture;
+use insert::SqliteStore;
+use pages::Snapshot;
+use readers::Readers;
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::watch;
+
+/// Where a [`SqliteLog`] lives and what it may use.
+#[derive(Debug)]
+pub struct SqliteOptions {
+    /// The data directory; created, for its owner only, when it is not there. Default `data`.
+    pub dir: PathBuf,
+    /// The most bytes of the database file, 128 KiB at least; beyond it appends fail with [`AppendError::Full`]. `None`
+    /// leaves it to the disk.
+    pub bytes_max: Option<u64>,
+    /// How many reads run at once; more wait.
+    pub read_connections: usize,
+    /// The most rows that one page looks at; a page whose filter matches rarely ends there and says how far it came.
+    pub scan_rows_max: usize,
+    /// The page cache of the connection that writes, in KiB.
+    pub write_cache_kib: u32,
+    /// The page cache of each connection that reads, in KiB.
+    pub read_cache_kib: u32,
+    /// The write path.
+    pub writer: WriterOptions,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        SqliteOptions {
+            dir: PathBuf::from("data"),
+            bytes_max: None,
+            read_connections: 4,
+            scan_rows_max: 8_192,
+            write_cache_kib: 64 * 1024,
+            read_cache_kib: 8 * 1024,
+            writer: WriterOptions::default(),
+        }
+    }
+}
+
+/// A log in a data directory.
+#[derive(Debug)]
+pub struct SqliteLog {
+    writer: Writer,
+    readers: Readers,
+    scan_rows_max: usize,
+    /// Ends when the last connection has let go of the data directory.
+    released: watch::Receiver<()>,
+}
+
+impl SqliteLog {
+    /// Opens the log of a data directory, or makes one there.
+    pub fn open(options: SqliteOptions, on_commit: OnCommit) -> Result<Self, OpenError> {
+        let (directory, released) = Directory::open(&options.dir)?;
+        let directory = Arc::new(directory);
+        let store = SqliteStore::open(&directory, &options)?;
+        let readers = Readers::open(&directory, &options)?;
+        let writer = Writer::start(store, options.writer, on_commit);
+        Ok(SqliteLog { writer, readers, scan_rows_max: options.scan_rows_max.max(1), released })
+    }
+
+    /// Runs a read on a snapshot that holds everything up to the head of now.
+    async fn read_with<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Snapshot<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let (epoch, head) = (self.epoch(), self.bounds().head);
+        self.readers.run(move |connection| read(&Snapshot::new(connection, epoch, head)?)).await
+    }
+}
+
+impl Log for SqliteLog {
+    fn append(&self, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
+        Box::pin(self.writer.append(events))
+    }
+
+    fn read(&self, read: Read) -> BoxFuture<'_, Result<Page, ReadError>> {
+        let rows_max = self.scan_rows_max;
+        Box::pin(self.read_with(move |snapshot| snapshot.page(&read, rows_max)))
+    }
+
+    fn find(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>> {
+        Box::pin(self.read_with(move |snapshot| Ok(snapshot.newest(&id)?.map(Arc::new))))
+    }
+
+    fn before_time(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Offset, ReadError>> {
+        Box::pin(self.read_with(move |snapshot| Ok(snapshot.last_before(time)?)))
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.writer.bounds()
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.writer.epoch()
+    }
+
+    fn health(&self) -> Health {
+        self.writer.health()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let written = self.writer.close();
+        self.readers.close();
+        let mut released = self.released.clone();
+        Box::pin(async move {
+            written.await;
+            while released.changed().await.is_ok() {}
+        })
+    }
+}
+
+/// An offset as SQLite stores it; one beyond its range is beyond every log.
+fn sql_offset(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[path = "sqlite_tests.rs"]
+mod tests;
