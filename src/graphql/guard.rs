@@ -34,6 +34,8 @@ pub struct GuardOptions {
     pub brackets_max: usize,
     /// Tokens: names, numbers, strings and punctuation.
     pub tokens_max: usize,
+    /// Bytes of all names together: validation compares each unknown one with those that exist, byte by byte.
+    pub name_bytes_max: usize,
     /// Directives, as written.
     pub directives_max: usize,
     /// Operations in one document.
@@ -52,6 +54,8 @@ pub struct GuardOptions {
     pub introspection_nodes_max: usize,
     /// Lists within lists below `__schema` and `__type`: each level multiplies the answer by the size of the schema.
     pub introspection_lists_max: usize,
+    /// Aliases below `__schema` and `__type`, expanded.
+    pub introspection_aliases_max: usize,
     /// Bytes of variables that may be copied because a variable is used more than once.
     pub variable_copies_max: usize,
     /// The types of the schema; with `None` the types of variables are not looked at. See [`GuardOptions::for_schema`].
@@ -64,15 +68,17 @@ impl Default for GuardOptions {
             document_bytes_max: 64 * 1024,
             brackets_max: 32,
             tokens_max: 4_000,
+            name_bytes_max: 24 * 1024,
             directives_max: 64,
             operations_max: 32,
             levels_max: 24,
             nodes_max: 2_000,
-            nodes_total_max: 10_000,
+            nodes_total_max: 6_000,
             aliases_max: 200,
             root_fields_max: 32,
-            introspection_nodes_max: 500,
+            introspection_nodes_max: 350,
             introspection_lists_max: 2,
+            introspection_aliases_max: 0,
             variable_copies_max: 256 * 1024,
             types: None,
         }
@@ -114,6 +120,8 @@ enum GuardError {
     Cycle(String),
     #[error("the fields at {first} and {second} have the same key {key:?} but differ in name or arguments")]
     Conflict { key: String, first: Pos, second: Pos },
+    #[error("introspection selects the key {key:?} twice in one place")]
+    Repeated { key: String, pos: Pos },
     #[error("variable {variable:?} has the unknown type {unknown:?}")]
     UnknownType { variable: String, unknown: String, pos: Pos },
 }
@@ -122,7 +130,7 @@ impl From<GuardError> for Refusal {
     fn from(error: GuardError) -> Self {
         let code = match error {
             GuardError::TooLarge { .. } => Code::TooLarge,
-            GuardError::TooComplex { .. } => Code::DocumentTooComplex,
+            GuardError::TooComplex { .. } | GuardError::Repeated { .. } => Code::DocumentTooComplex,
             GuardError::Unbalanced { .. }
             | GuardError::Unterminated { .. }
             | GuardError::Syntax { .. }
@@ -143,6 +151,7 @@ impl From<GuardError> for Refusal {
             | GuardError::Unterminated { pos }
             | GuardError::Syntax { pos, .. }
             | GuardError::Conflict { second: pos, .. }
+            | GuardError::Repeated { pos, .. }
             | GuardError::UnknownType { pos, .. } => {
                 refusal.with("line", pos.line.to_string()).with("column", pos.column.to_string())
             }

@@ -46,6 +46,7 @@ pub(in crate::graphql::guard) fn unlimited() -> GuardOptions {
         document_bytes_max: usize::MAX,
         brackets_max: usize::MAX,
         tokens_max: usize::MAX,
+        name_bytes_max: usize::MAX,
         directives_max: usize::MAX,
         ..GuardOptions::default()
     }
@@ -57,7 +58,7 @@ fn code_of(query: &str) -> Code {
 
 fn refusal_of(query: &str) -> Refusal {
     match admit(query, &GuardOptions::default()) {
-        Ok(_) => panic!("admitted: {:.200}", query),
+        Ok(_) => panic!("admitted: {query:.200}"),
         Err(refusal) => refusal,
     }
 }
@@ -161,6 +162,7 @@ fn floods_of_aliases_directives_operations_and_root_fields_are_too_complex() {
         (format!("{{a {}}}", "@a".repeat(10_000)), "directives"),
         (format!("{{a {}}}", "@skip(if:true)".repeat(65)), "directives"),
         (format!("{{{}}}", fields(33)), "root fields"),
+        (format!("{{a{}}}", "a".repeat(24 * 1024)), "bytes of names"),
         (format!("{{a{{{}}}}}", fields(2_001)), "fields and values"),
         (format!("{{a(x:[{}])}}", "1 ".repeat(2_001)), "fields and values"),
         ((0..33).map(|index| format!("query Q{index}{{a}}")).collect(), "operations"),
@@ -233,7 +235,7 @@ fn syntax_errors_are_short_and_say_where_and_what() {
     let refusal = refusal_of("{a(x:)}");
     assert_eq!((refusal.detail("line"), refusal.detail("column")), (Some("1"), Some("6")));
     assert!(refusal.message.starts_with("syntax error at 1:6: expected"), "{refusal}");
-    let long = format!("{{a{}!}}", "x".repeat(60_000));
+    let long = format!("{{a{}!}}", " ".repeat(60_000));
     for document in
         [long.as_str(), "", "  # nothing", "{a(x:1e999)}", "query A{a} query A{a}", "{a} {b}", "{}"]
     {
@@ -257,6 +259,16 @@ fn introspection_that_multiplies_itself_is_too_complex() {
     assert_eq!(refusal_of(spread).detail("limit"), Some("nested lists of introspection"));
     let wide = format!("{{__schema{{types{{fields{{{}}}}}}}}}", "name ".repeat(500));
     assert_eq!(refusal_of(&wide).detail("limit"), Some("nodes of introspection"));
+    let aliased = "{__schema{types{fields{a:name}}}}";
+    assert_eq!(refusal_of(aliased).detail("limit"), Some("aliases in introspection"));
+    for repeated in [
+        "{__schema{types{fields{name name}}}}",
+        "{__type(name:\"A\"){...F}} fragment F on __Type{...G name} fragment G on __Type{...on __Type{name name}}",
+    ] {
+        let refusal = refusal_of(repeated);
+        assert_eq!(refusal.code, Code::DocumentTooComplex, "{refusal}");
+        assert!(refusal.message.contains("the key \"name\" twice"), "{refusal}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Fields of one key that cannot be one field.
+//! Fields of one key that cannot be one field, or that introspection does not need twice.
 //!
-//! async-graphql has the same rule, but reports every pair and every argument: 4,000 tokens give it a million errors. This one
-//! walks the same way, compares the same things and stops at the first.
+//! async-graphql has the rule of conflicts too, but reports every pair and every argument: 4,000 tokens give it a million errors.
+//! This one walks the same way, compares the same things and stops at the first. Below `__schema` and `__type`, where every
+//! field is answered for the whole schema, a key that is already there is refused even if it is the same field.
 //! Invariants: what passes here passes there without an error. Runs after `cost`, so recursion and spreads are bounded.
 
 use super::GuardError;
@@ -10,20 +11,30 @@ use async_graphql::{
     Positioned,
     parser::types::{ExecutableDocument, Field, Selection, SelectionSet},
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 /// Refuses the first conflict of any selection set.
 pub(super) fn check(document: &ExecutableDocument) -> Result<(), GuardError> {
-    let operations = document.operations.iter().map(|(_, operation)| &operation.node.selection_set.node);
-    let fragments = document.fragments.values().map(|fragment| &fragment.node.selection_set.node);
-    operations.chain(fragments).try_for_each(|set| check_set(document, set))
+    for (_, operation) in document.operations.iter() {
+        check_set(document, &operation.node.selection_set.node, false)?;
+    }
+    for fragment in document.fragments.values() {
+        let introspects = fragment.node.type_condition.node.on.node.starts_with("__");
+        check_set(document, &fragment.node.selection_set.node, introspects)?;
+    }
+    Ok(())
 }
 
-fn check_set(document: &ExecutableDocument, set: &SelectionSet) -> Result<(), GuardError> {
-    Keys { document, fields: HashMap::new(), spread: HashSet::new() }.add_set(None, set)?;
+fn check_set(document: &ExecutableDocument, set: &SelectionSet, introspects: bool) -> Result<(), GuardError> {
+    Keys { document, introspects, fields: HashMap::new(), spread: HashSet::new() }.add_set(None, set)?;
     set.items.iter().try_for_each(|selection| match &selection.node {
-        Selection::Field(field) => check_set(document, &field.node.selection_set.node),
-        Selection::InlineFragment(fragment) => check_set(document, &fragment.node.selection_set.node),
+        Selection::Field(field) => {
+            let introspects = introspects || matches!(field.node.name.node.as_str(), "__schema" | "__type");
+            check_set(document, &field.node.selection_set.node, introspects)
+        }
+        Selection::InlineFragment(fragment) => {
+            check_set(document, &fragment.node.selection_set.node, introspects)
+        }
         Selection::FragmentSpread(_) => Ok(()),
     })
 }
@@ -31,6 +42,7 @@ fn check_set(document: &ExecutableDocument, set: &SelectionSet) -> Result<(), Gu
 /// The fields of one selection set by type condition and key.
 struct Keys<'d> {
     document: &'d ExecutableDocument,
+    introspects: bool,
     fields: HashMap<(Option<&'d str>, &'d str), &'d Positioned<Field>>,
     spread: HashSet<&'d str>,
 }
@@ -59,11 +71,19 @@ impl<'d> Keys<'d> {
 
     fn add_field(&mut self, on: Option<&'d str>, field: &'d Positioned<Field>) -> Result<(), GuardError> {
         let key = field.node.response_key().node.as_str();
-        let first = *self.fields.entry((on, key)).or_insert(field);
-        if are_one(&first.node, &field.node) {
-            return Ok(());
+        match self.fields.entry((on, key)) {
+            Entry::Vacant(free) => {
+                free.insert(field);
+                Ok(())
+            }
+            Entry::Occupied(_) if self.introspects => {
+                Err(GuardError::Repeated { key: excerpt(key), pos: field.pos })
+            }
+            Entry::Occupied(first) if are_one(&first.get().node, &field.node) => Ok(()),
+            Entry::Occupied(first) => {
+                Err(GuardError::Conflict { key: excerpt(key), first: first.get().pos, second: field.pos })
+            }
         }
-        Err(GuardError::Conflict { key: excerpt(key), first: first.pos, second: field.pos })
     }
 }
 

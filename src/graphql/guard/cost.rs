@@ -176,6 +176,7 @@ impl<'d> Walk<'d> {
         if matches!(name, "__schema" | "__type") {
             cost.introspection = inside.nodes;
             within(inside.lists, self.options.introspection_lists_max, "nested lists of introspection")?;
+            within(inside.aliases, self.options.introspection_aliases_max, "aliases in introspection")?;
         }
         Ok(cost)
     }

@@ -14,6 +14,8 @@ pub(super) struct Extent {
     pub(super) depth: usize,
     /// Tokens.
     pub(super) tokens: usize,
+    /// Bytes of names.
+    pub(super) name_bytes: usize,
     /// `@` signs.
     pub(super) directives: usize,
 }
@@ -23,6 +25,7 @@ enum Token {
     Open(u8),
     Close(u8),
     At,
+    Name(usize),
     Other,
 }
 
@@ -47,6 +50,10 @@ pub(super) fn scan(text: &str, options: &GuardOptions) -> Result<Extent, GuardEr
             Token::At => {
                 extent.directives += 1;
                 within(extent.directives, options.directives_max, "directives")?;
+            }
+            Token::Name(bytes) => {
+                extent.name_bytes += bytes;
+                within(extent.name_bytes, options.name_bytes_max, "bytes of names")?;
             }
             Token::Other => {}
         }
@@ -111,7 +118,7 @@ impl Lexer<'_> {
                 }
                 b'_' | b'a'..=b'z' | b'A'..=b'Z' => {
                     self.skip(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-                    Token::Other
+                    Token::Name(self.at - at)
                 }
                 _ => Token::Other,
             };
