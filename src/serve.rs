@@ -10,7 +10,7 @@ use crate::{
     hub::Hub,
     log::{Log, MemoryLog, OnCommit, OpenError, SqliteLog},
     metrics::Metrics,
-    platform::SampleFeed,
+    platform::sample::SampleFeed,
     server::{self, App},
 };
 use std::sync::Arc;

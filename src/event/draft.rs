@@ -103,7 +103,11 @@ impl Draft {
 
     /// Reads one event in our own JSON field names. Fails with `BAD_REQUEST`.
     pub fn from_json(text: &str) -> Result<Self, Refusal> {
-        super::json::read(text)
+        // A derived reader also takes a list for an object, by the order of the fields.
+        match text.trim_ascii_start().starts_with('[') {
+            true => Err(Refusal::new(Code::BadRequest, "an event is a JSON object, not a list")),
+            false => super::json::read(text),
+        }
     }
 
     fn scope(&mut self) -> Result<Scope, Refusal> {

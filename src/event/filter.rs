@@ -172,6 +172,18 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Opti
     }))
 }
 
+/// Reads each alternative as an object: a derived reader also takes a list, by the order of the fields, and `[]` would allow
+/// everything.
+fn alternatives<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<AlternativeDraft>>, D::Error> {
+    type Objects = Option<Vec<serde_json::Map<String, serde_json::Value>>>;
+    let Some(objects) = Objects::deserialize(deserializer)? else { return Ok(None) };
+    let read =
+        |object| serde_json::from_value(serde_json::Value::Object(object)).map_err(serde::de::Error::custom);
+    objects.into_iter().map(read).collect::<Result<_, _>>().map(Some)
+}
+
 macro_rules! filter_draft {
     ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$more:meta])* pub $any_of:ident: $kind:ty,)? })*) => {
         $(
@@ -249,7 +261,7 @@ filter_draft! {
     /// A filter as callers write it: names of JSON and GraphQL, nothing checked but the types.
     pub struct FilterDraft {
         /// Alternatives: an event needs to meet one of them, beside the fields above.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "alternatives")]
         pub any_of: Option<Vec<AlternativeDraft>>,
     }
 

@@ -145,6 +145,7 @@ fn each_refusal_names_its_field() {
         assert_eq!((refusal.code, refusal.detail("field")), (Code::InvalidFilter, Some(field)), "{wanted}");
         assert!(refusal.detail("allowed").is_some());
     }
+    assert_eq!(filter(&json!({ "anyOf": [[]] })).map_err(|refusal| refusal.code), Err(Code::BadRequest));
     assert_eq!(filter(&json!({ "typo": 1 })).map_err(|refusal| refusal.code), Err(Code::BadRequest));
     assert_eq!(
         filter(&json!({ "anyOf": [{ "anyOf": [{}] }] })).map_err(|refusal| refusal.code),

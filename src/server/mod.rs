@@ -30,7 +30,7 @@ use crate::{
     hub::Hub,
 };
 use axum::Router;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -92,7 +92,7 @@ impl Default for Options {
 }
 
 /// What every request can reach. Cloning shares it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct App {
     hub: Hub,
     fanout: Fanout,
@@ -100,6 +100,12 @@ pub struct App {
     options: Arc<Options>,
     drain: CancellationToken,
     tracker: TaskTracker,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl App {

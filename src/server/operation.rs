@@ -24,6 +24,9 @@ use async_graphql::{
 use futures_util::FutureExt;
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
+/// An answer lists no more errors than a person reads; a document can hold thousands.
+const ERRORS_MAX: usize = 20;
+
 /// What became of an operation.
 #[derive(Debug)]
 pub(super) enum Begun {
@@ -94,7 +97,8 @@ pub(super) async fn begin(app: &App, operation: Operation, mailbox: &Arc<Mailbox
         Err(refusal) => return Begun::Refused(errors(&refusal)),
     };
     if admitted.kind == OperationType::Subscription {
-        return match subscribe(app, admitted, mailbox, key).await {
+        let subscribed = AssertUnwindSafe(subscribe(app, admitted, mailbox, key)).catch_unwind().await;
+        return match subscribed.unwrap_or_else(|_| Err(errors(&defect()))) {
             Ok(subscription) => Begun::Live(subscription),
             Err(errors) => Begun::Refused(errors),
         };
@@ -127,12 +131,16 @@ async fn respond(app: &App, admitted: Admitted) -> Response {
     // A defect of a resolver costs this operation and nobody else.
     let executed = AssertUnwindSafe(app.schema.execute(request)).catch_unwind().await;
     let mut response = executed.unwrap_or_else(|_| {
-        tracing::error!("an operation could not be executed");
-        let refusal = Refusal::new(Code::Internal, "the operation could not be executed");
-        Response::from_errors(vec![graphql_error(refusal).into_server_error(Pos::default())])
+        Response::from_errors(vec![graphql_error(defect()).into_server_error(Pos::default())])
     });
+    response.errors.truncate(ERRORS_MAX);
     complete(&mut response.errors);
     response
+}
+
+fn defect() -> Refusal {
+    tracing::error!("an operation could not be executed");
+    Refusal::new(Code::Internal, "the operation could not be executed")
 }
 
 async fn subscribe(
