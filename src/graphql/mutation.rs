@@ -1,0 +1,79 @@
+//! Publishing.
+
+use super::{
+    draft::{NewEventInput, at_index},
+    error::graphql_error,
+    hub, principal,
+    scalars::CursorText,
+};
+use crate::{
+    error::{Code, Refusal},
+    event::NewEvent,
+    hub::Hub,
+    log::Appended,
+};
+use async_graphql::{Context, ID, Object, Result, SimpleObject};
+
+/// The answer to one published event: it is on stable storage.
+#[derive(Debug, SimpleObject)]
+pub(super) struct Published {
+    /// The event's id.
+    id: ID,
+    /// Its place in the log; for a repeat, where the first one stands.
+    cursor: CursorText,
+    /// Was the same event (source, id and body) in the log already?
+    duplicate: bool,
+}
+
+impl Published {
+    fn new(id: ID, appended: Appended) -> Self {
+        Published { id, cursor: appended.cursor.into(), duplicate: appended.duplicate }
+    }
+}
+
+/// What changes something.
+#[derive(Clone, Copy, Debug)]
+pub struct Mutation;
+
+/// What changes something.
+#[Object]
+impl Mutation {
+    /// Publishes an event and answers once it is on stable storage.
+    async fn publish(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The event.")] event: NewEventInput,
+    ) -> Result<Published> {
+        let hub = hub(ctx);
+        let event = event.check(hub.limits()).map_err(graphql_error)?;
+        let mut published = append(ctx, hub, vec![event]).await.map_err(graphql_error)?;
+        let missing = || graphql_error(Refusal::new(Code::Internal, "the log gave no answer for the event"));
+        published.pop().ok_or_else(missing)
+    }
+
+    /// Publishes events in their order, all or none, and answers once they are on stable storage. At most 1,000.
+    async fn publish_all(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The events, in order.")] events: Vec<NewEventInput>,
+    ) -> Result<Vec<Published>> {
+        let hub = hub(ctx);
+        let checked = events.into_iter().enumerate().map(|(index, event)| {
+            event.check(hub.limits()).map_err(|refusal| graphql_error(at_index(refusal, index)))
+        });
+        let checked = checked.collect::<Result<Vec<_>>>()?;
+        append(ctx, hub, checked).await.map_err(|refusal| {
+            let index = refusal.detail("index").and_then(|index| index.parse().ok());
+            graphql_error(match index {
+                Some(index) => at_index(refusal, index),
+                None => refusal,
+            })
+        })
+    }
+}
+
+async fn append(ctx: &Context<'_>, hub: &Hub, events: Vec<NewEvent>) -> Result<Vec<Published>, Refusal> {
+    let ids: Vec<_> = events.iter().map(|event| ID::from(event.id())).collect();
+    let appended = hub.publish(&principal(ctx), events).await?;
+    Ok(ids.into_iter().zip(appended).map(|(id, appended)| Published::new(id, appended)).collect())
+}

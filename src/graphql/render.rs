@@ -1,0 +1,114 @@
+//! A selection as a form of the fan-out: one running execution gives the response of each event, once for all who share it.
+//!
+//! Flow: an event is put into the execution's [`Feed`], its one response comes out of the stream, gets the event's cursor and
+//! is encoded.
+//! Invariants: in lock-step: one event in, one response out. An execution that was left in the middle (a panic, a dropped
+//! future) or that ended is thrown away; the next event starts a new one.
+//! Not here: which events (`bus`, `fanout`), what the selection is (`selection`).
+
+use super::{
+    Schema,
+    error::{complete, server_error},
+    source::Feed,
+};
+use crate::{
+    auth::View,
+    error::{Code, Refusal},
+    event::{Cursor, Event},
+    fanout::{Form, RenderFuture, Renderer},
+};
+use async_graphql::{Request, Response, Value};
+use futures_util::{StreamExt, stream::BoxStream};
+use std::{fmt, sync::Arc};
+
+/// Events as one selection of GraphQL shows them to one view. Cloning shares it.
+#[derive(Clone)]
+pub struct SelectionForm {
+    schema: Schema,
+    key: Arc<str>,
+    text: Arc<str>,
+    view: View,
+}
+
+impl SelectionForm {
+    /// The form of a canonical document with one subscription field (`selection::Selection::text`), valid for the schema.
+    pub fn new(schema: Schema, text: &str, view: View) -> Self {
+        let seen_by = match view {
+            View::Whole => "whole",
+        };
+        SelectionForm { schema, key: format!("graphql:{seen_by}:{text}").into(), text: text.into(), view }
+    }
+}
+
+impl fmt::Debug for SelectionForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SelectionForm").field(&self.key).finish()
+    }
+}
+
+impl Form for SelectionForm {
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn renderer(&self) -> Box<dyn Renderer> {
+        Box::new(SelectionRenderer { form: self.clone(), execution: None })
+    }
+
+    fn failed(&self, event: &Event) -> String {
+        let refusal = Refusal::new(Code::Internal, "this event could not be rendered").with("id", event.id());
+        let response = Response::from_errors(vec![server_error(refusal)]);
+        // Text members alone always have a JSON form.
+        encode(response, event.cursor()).unwrap_or_default()
+    }
+}
+
+struct SelectionRenderer {
+    form: SelectionForm,
+    execution: Option<Execution>,
+}
+
+struct Execution {
+    feed: Feed,
+    responses: BoxStream<'static, Response>,
+}
+
+impl Execution {
+    fn start(form: &SelectionForm) -> Self {
+        let feed = Feed::default();
+        // The view, never the principal: what resolvers can read must not be more than the key of the form holds.
+        let request = Request::new(&*form.text).data(feed.clone()).data(form.view);
+        Execution { feed, responses: form.schema.execute_stream(request) }
+    }
+}
+
+impl Renderer for SelectionRenderer {
+    fn render<'a>(&'a mut self, event: &'a Arc<Event>) -> RenderFuture<'a> {
+        Box::pin(async move {
+            // Taken out while it runs: only an execution that came to its end is used again.
+            let mut execution = self.execution.take().unwrap_or_else(|| Execution::start(&self.form));
+            execution.feed.put(Arc::clone(event));
+            let response = execution.responses.next().await;
+            if execution.feed.is_full() {
+                tracing::error!(form = ?self.form, ?response, "a selection is not executed");
+                return None;
+            }
+            let text = encode(response?, event.cursor())?;
+            self.execution = Some(execution);
+            Some(text)
+        })
+    }
+}
+
+/// The response of an event as it is sent.
+fn encode(mut response: Response, cursor: Cursor) -> Option<String> {
+    complete(&mut response.errors);
+    let response = response.extension("cursor", Value::String(cursor.to_string()));
+    serde_json::to_string(&response)
+        .inspect_err(|error| tracing::error!(%error, "a response has no JSON form"))
+        .ok()
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+//! The subscription fields. Their arguments are the filter; all do the same ([`open`]) with another filter and object.
+
+use super::{
+    event::*,
+    filter::{FilterInput, StartInput, filter, start},
+    source::{Asked, Events, open},
+};
+use crate::{
+    error::{Code, Refusal},
+    event::{EventFilter, Family, ScopeField},
+};
+use async_graphql::{Context, ID, Result, Subscription};
+
+/// What can be followed.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscription;
+
+macro_rules! subscription {
+    ($($(#[$doc:meta])* $field:ident: $object:ident = $family:ident;)*) => {
+        /// What can be followed.
+        #[Subscription]
+        impl Subscription {
+            /// Every event the caller may see that matches the filter.
+            async fn events(
+                &self,
+                ctx: &Context<'_>,
+                #[graphql(desc = "Which events.")] filter: Option<FilterInput>,
+                #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+            ) -> Result<Events<AnyEvent>> {
+                open(ctx, || asked(filter, start)).await
+            }
+
+            $(
+                $(#[$doc])*
+                async fn $field(
+                    &self,
+                    ctx: &Context<'_>,
+                    #[graphql(desc = "Which events of the family.")] filter: Option<FilterInput>,
+                    #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+                ) -> Result<Events<$object>> {
+                    open(ctx, || {
+                        let Asked { filter, start } = asked(filter, start)?;
+                        Ok(Asked { filter: filter.within(Family::$family), start })
+                    })
+                    .await
+                }
+            )*
+
+            /// What is said in a room.
+            async fn chat(
+                &self,
+                ctx: &Context<'_>,
+                #[graphql(desc = "The room.")] room_id: ID,
+                #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+            ) -> Result<Events<ChatEvent>> {
+                open(ctx, || {
+                    let Asked { filter, start } = asked(None, start)?;
+                    Ok(Asked { filter: filter.within(Family::Chat).with_scope(ScopeField::Room, &room_id)?, start })
+                })
+                .await
+            }
+
+            /// Events addressed to the signed-in user, on all of their devices.
+            async fn notifications(
+                &self,
+                ctx: &Context<'_>,
+                #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+            ) -> Result<Events<AnyEvent>> {
+                open(ctx, || {
+                    let Asked { start, .. } = asked(None, start)?;
+                    Ok(Asked { filter: addressed_to_the_caller()?, start })
+                })
+                .await
+            }
+
+            /// Follow one request through all services.
+            async fn trace(
+                &self,
+                ctx: &Context<'_>,
+                #[graphql(desc = "The request: the `correlationId` of its events.")] correlation_id: ID,
+                #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+            ) -> Result<Events<AnyEvent>> {
+                open(ctx, || {
+                    let Asked { filter, start } = asked(None, start)?;
+                    Ok(Asked { filter: filter.with_correlation_id(&correlation_id)?, start })
+                })
+                .await
+            }
+        }
+    };
+}
+
+subscription! {
+    /// Who connects, leaves, or changes their status.
+    presence: PresenceEvent = Presence;
+    /// How the platform does.
+    health: HealthEvent = Health;
+    /// The life of agents and of their runs.
+    agents: AgentEvent = Agent;
+    /// The life of organizations.
+    organizations: OrganizationEvent = Organization;
+    /// The life of domains.
+    domains: DomainEvent = Domain;
+    /// The life of instances.
+    instances: InstanceEvent = Instance;
+    /// Deployments.
+    deployments: DeploymentEvent = Deployment;
+    /// The life of users.
+    users: UserEvent = User;
+    /// Tasks that agents work on.
+    tasks: TaskEvent = Task;
+    /// Workflows of several steps.
+    workflows: WorkflowEvent = Workflow;
+    /// The platform's own processes.
+    system: SystemEvent = System;
+    /// Entries of state stores.
+    state: StateEvent = State;
+    /// Sessions with a coding model.
+    claude: ClaudeEvent = Claude;
+    /// Source repositories.
+    repositories: RepositoryEvent = Repository;
+    /// GitHub, its API and its webhooks.
+    github: GithubEvent = Github;
+    /// GraphQL operations somewhere on the platform.
+    graphql: GraphqlEvent = Graphql;
+    /// Measurements that crossed a limit.
+    performance: PerformanceEvent = Performance;
+}
+
+fn asked(given: Option<FilterInput>, from: Option<StartInput>) -> Result<Asked, Refusal> {
+    Ok(Asked { filter: filter(given)?, start: start(from)? })
+}
+
+/// Without authentication nobody is signed in.
+fn addressed_to_the_caller() -> Result<EventFilter, Refusal> {
+    Err(Refusal::new(
+        Code::Unauthenticated,
+        "notifications are those of the signed-in user, and this connection has not signed in",
+    ))
+}
+
+#[cfg(test)]
+#[path = "subscription_tests.rs"]
+mod tests;
