@@ -8,8 +8,6 @@
 //! Not here: HTTP and WebSocket (`server`), who receives what (`fanout`).
 
 pub mod error;
-pub mod guard;
-pub mod selection;
 
 mod draft;
 mod event;
@@ -22,7 +20,6 @@ mod scalars;
 mod source;
 mod subscription;
 
-pub use guard::GuardOptions;
 pub use mutation::Mutation;
 pub use operation::prepare;
 pub use query::Query;
@@ -48,7 +45,7 @@ pub struct GraphqlOptions {
     pub introspection: bool,
     /// The deepest nesting of fields.
     pub depth_max: usize,
-    /// The most fields, each page of history multiplying those inside it.
+    /// The most fields; those inside a page of history count ten times.
     pub complexity_max: usize,
     /// The most aliases.
     pub aliases_max: usize,
@@ -82,11 +79,6 @@ pub fn schema(hub: Hub, options: &GraphqlOptions) -> Schema {
         true => schema.finish(),
         false => schema.disable_introspection().finish(),
     }
-}
-
-/// The text of the schema that this build serves.
-pub fn schema_text() -> String {
-    sdl(&Schema::build(Query, Mutation, Subscription).finish())
 }
 
 /// The schema as text: types by name, fields in the order in which they are declared, with all descriptions.

@@ -35,6 +35,7 @@ impl Published {
 #[derive(Clone, Copy, Debug)]
 pub struct Mutation;
 
+/// What changes something.
 #[Object]
 impl Mutation {
     /// Publishes an event and answers once it is on stable storage.

@@ -68,10 +68,8 @@ impl From<Cursor> for CursorText {
 #[Scalar(name = "Cursor")]
 impl ScalarType for CursorText {
     fn parse(value: Value) -> InputValueResult<Self> {
-        match value {
-            Value::String(text) => Ok(CursorText(text)),
-            other => Err(InputValueError::expected_type(other)),
-        }
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        Ok(CursorText(text.clone()))
     }
 
     fn is_valid(value: &Value) -> bool {
@@ -91,10 +89,8 @@ pub(super) struct Time(pub(super) DateTime<Utc>);
 #[Scalar(name = "DateTime", specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
 impl ScalarType for Time {
     fn parse(value: Value) -> InputValueResult<Self> {
-        match &value {
-            Value::String(text) => Ok(Time(DateTime::parse_from_rfc3339(text)?.to_utc())),
-            _ => Err(InputValueError::expected_type(value)),
-        }
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        Ok(Time(DateTime::parse_from_rfc3339(text)?.to_utc()))
     }
 
     fn is_valid(value: &Value) -> bool {
@@ -121,12 +117,8 @@ impl From<i64> for Count {
 #[Scalar(name = "Count")]
 impl ScalarType for Count {
     fn parse(value: Value) -> InputValueResult<Self> {
-        match &value {
-            Value::Number(number) => {
-                number.as_u64().map(Count).ok_or_else(|| InputValueError::expected_type(value))
-            }
-            _ => Err(InputValueError::expected_type(value)),
-        }
+        let count = if let Value::Number(number) = &value { number.as_u64() } else { None };
+        count.map(Count).ok_or_else(|| InputValueError::expected_type(value))
     }
 
     fn to_value(&self) -> Value {

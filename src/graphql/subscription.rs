@@ -17,6 +17,7 @@ pub struct Subscription;
 
 macro_rules! subscription {
     ($($(#[$doc:meta])* $field:ident: $object:ident = $family:ident;)*) => {
+        /// What can be followed.
         #[Subscription]
         impl Subscription {
             /// Every event the caller may see that matches the filter.

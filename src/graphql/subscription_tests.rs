@@ -135,6 +135,24 @@ async fn a_room_and_a_request_can_be_followed() {
 }
 
 #[tokio::test]
+async fn a_subscription_starts_where_it_says() {
+    let schema = new_schema();
+    publish(&schema, &[r#"{"type":"a","id":"1"}"#, r#"{"type":"a","id":"2"}"#, r#"{"type":"a","id":"3"}"#])
+        .await;
+    let all = first(&schema, "subscription { events(start: { earliest: true }) { cursor } }", 1).await;
+    let cases = [
+        ("earliest: true".to_owned(), "1"),
+        (r#"time: "2001-01-01T00:00:00+01:00""#.to_owned(), "1"),
+        (format!("after: {}", all[0]["data"]["events"]["cursor"]), "2"),
+        ("last: 1".to_owned(), "3"),
+    ];
+    for (start, expected) in cases {
+        let query = format!("subscription {{ events(start: {{ {start} }}) {{ id }} }}");
+        assert_eq!(first(&schema, &query, 1).await[0]["data"]["events"]["id"], expected, "{start}");
+    }
+}
+
+#[tokio::test]
 async fn typed_fields_are_read_from_the_data_where_they_are_there_and_of_their_type() {
     let schema = new_schema();
     publish(

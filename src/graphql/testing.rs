@@ -3,127 +3,22 @@
 use super::{GraphqlOptions, Schema, schema};
 use crate::{
     bus::{self, Bus},
-    event::{Cursor, Draft, Epoch, Event, EventType, Limits, NewEvent, Offset},
+    event::{Draft, EventType, Limits, NewEvent},
     hub::Hub,
-    log::{AppendError, Appended, Bounds, From, Health, Log, Page, Read, ReadError},
+    log::{MemoryLog, MemoryOptions},
     metrics::Metrics,
 };
-use chrono::{DateTime, Utc};
-use futures_util::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, ready},
-    stream::BoxStream,
-};
+use futures_util::{StreamExt, stream::BoxStream};
 use serde_json::Value;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A hub over a new log that keeps so many events.
 pub(super) fn hub_of(events_max: usize) -> Hub {
     let bus = Bus::new(&bus::Options::default());
-    let log = ListLog { events_max, epoch: Epoch::random(), bus: bus.clone(), kept: Mutex::default() };
+    let ring = bus.clone();
+    let options = MemoryOptions { events_max: Some(events_max), ..MemoryOptions::default() };
+    let log = MemoryLog::open(options, Box::new(move |batch| ring.publish(batch)));
     Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default())
-}
-
-/// As much of a log as this room's tests need: a list of which the front may be cut off.
-#[derive(Debug)]
-struct ListLog {
-    events_max: usize,
-    epoch: Epoch,
-    bus: Bus,
-    kept: Mutex<Kept>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    cut: u64,
-    events: Vec<Arc<Event>>,
-}
-
-impl Kept {
-    fn bounds(&self) -> Bounds {
-        let head = Offset::new(self.cut + self.events.len() as u64);
-        Bounds { earliest: Offset::new(self.cut + 1), head }
-    }
-
-    fn append(&mut self, new: NewEvent, epoch: Epoch, index: usize) -> Result<Appended, AppendError> {
-        let known = self.events.iter().find(|one| (one.source(), one.id()) == (new.source(), new.id()));
-        if let Some(known) = known {
-            let first = known.cursor();
-            return match known.data() == new.data() {
-                true => Ok(Appended { cursor: first, duplicate: true }),
-                false => Err(AppendError::Conflict {
-                    index,
-                    id: new.id().to_owned(),
-                    source_name: new.source().to_owned(),
-                    first,
-                }),
-            };
-        }
-        let cursor = Cursor { epoch, offset: self.bounds().head.next() };
-        self.events.push(Arc::new(Event::logged(new, cursor)));
-        Ok(Appended { cursor, duplicate: false })
-    }
-
-    fn page(&self, read: &Read) -> Result<Page, ReadError> {
-        let Bounds { earliest, head } = self.bounds();
-        let matching = self.events.iter().filter(|event| read.filter.matches(event)).cloned();
-        let (events, end): (Vec<_>, _) = match read.from {
-            From::After(offset) if offset.next() < earliest => return Err(ReadError::Expired { earliest }),
-            From::After(offset) => (matching.filter(|event| event.offset() > offset).collect(), head),
-            From::Before(offset) => {
-                (matching.rev().filter(|event| event.offset() < offset).collect(), Offset::new(0))
-            }
-        };
-        let is_last = events.len() <= read.events_max;
-        let events: Vec<_> = events.into_iter().take(read.events_max).collect();
-        let through = events.last().filter(|_| !is_last).map_or(end, |event| event.offset());
-        Ok(Page { events, through, is_last })
-    }
-}
-
-impl Log for ListLog {
-    fn append(&self, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
-        let mut kept = self.kept.lock().unwrap();
-        let before = kept.events.len();
-        let appended: Result<Vec<_>, _> =
-            events.into_iter().enumerate().map(|(index, new)| kept.append(new, self.epoch, index)).collect();
-        match appended.is_ok() {
-            true => self.bus.publish(kept.events[before..].into()),
-            false => kept.events.truncate(before),
-        }
-        let cut = kept.events.len().saturating_sub(self.events_max);
-        kept.events.drain(..cut);
-        kept.cut += cut as u64;
-        ready(appended).boxed()
-    }
-
-    fn read(&self, read: Read) -> BoxFuture<'_, Result<Page, ReadError>> {
-        ready(self.kept.lock().unwrap().page(&read)).boxed()
-    }
-
-    fn find(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>> {
-        ready(Ok(self.kept.lock().unwrap().events.iter().rfind(|event| event.id() == id).cloned())).boxed()
-    }
-
-    fn before_time(&self, _: DateTime<Utc>) -> BoxFuture<'_, Result<Offset, ReadError>> {
-        ready(Err(ReadError::Failed { reason: "no event here has a time of logging".to_owned() })).boxed()
-    }
-
-    fn bounds(&self) -> Bounds {
-        self.kept.lock().unwrap().bounds()
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    fn health(&self) -> Health {
-        Health::Writable
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        ready(()).boxed()
-    }
 }
 
 /// A schema over a new log.

@@ -132,7 +132,7 @@ families! {
         /// The name of a metric.
         metric: String = text["metric"];
         /// The value of a metric.
-        value: f64 = number["value"];
+        metric_value: f64 = number["value", "metricValue", "metric_value"];
         /// Why it failed.
         error: String = text["error"];
     }
