@@ -8,6 +8,8 @@
 //! Not here: HTTP and WebSocket (`server`), who receives what (`fanout`).
 
 pub mod error;
+pub mod guard;
+pub mod selection;
 
 mod draft;
 mod event;
@@ -20,6 +22,7 @@ mod scalars;
 mod source;
 mod subscription;
 
+pub use guard::GuardOptions;
 pub use mutation::Mutation;
 pub use operation::prepare;
 pub use query::Query;
@@ -79,6 +82,11 @@ pub fn schema(hub: Hub, options: &GraphqlOptions) -> Schema {
         true => schema.finish(),
         false => schema.disable_introspection().finish(),
     }
+}
+
+/// The text of the schema that this build serves.
+pub fn schema_text() -> String {
+    sdl(&Schema::build(Query, Mutation, Subscription).finish())
 }
 
 /// The schema as text: types by name, fields in the order in which they are declared, with all descriptions.
