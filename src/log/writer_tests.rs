@@ -157,6 +157,23 @@ async fn all_that_waits_while_a_commit_runs_goes_into_the_next_one() {
 }
 
 #[tokio::test]
+async fn the_bounds_are_published_before_the_observer_is_called() {
+    let writer: Arc<OnceLock<Arc<Writer>>> = Arc::default();
+    let (seen, observer) = (Arc::new(Mutex::new(Vec::new())), Arc::clone(&writer));
+    let to = Arc::clone(&seen);
+    let on_commit: OnCommit = Box::new(move |batch: Batch| {
+        to.lock().unwrap().push((batch[0].offset(), observer.wait().bounds().head));
+    });
+    let started = Arc::new(Writer::start(MemoryStore::new(None), WriterOptions::default(), on_commit));
+    writer.set(Arc::clone(&started)).unwrap();
+    for id in ["a", "b"] {
+        started.append(vec![event(id, "/")]).await.unwrap();
+    }
+    let (one, two) = (Offset::new(1), Offset::new(2));
+    assert_eq!(*seen.lock().unwrap(), [(one, one), (two, two)]);
+}
+
+#[tokio::test]
 async fn a_batch_takes_no_more_requests_than_its_bounds_allow() {
     let mut subject = subject(WriterOptions { batch_events_max: 3, ..WriterOptions::default() });
     let first = subject.ask(vec![event("first", "/")]);
