@@ -1,3 +1,5 @@
+//! The command line as users type it.
+
 use super::*;
 
 fn parsed(line: &str) -> Result<Arguments, clap::Error> {

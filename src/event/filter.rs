@@ -177,11 +177,30 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Opti
 fn alternatives<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<AlternativeDraft>>, D::Error> {
-    type Objects = Option<Vec<serde_json::Map<String, serde_json::Value>>>;
-    let Some(objects) = Objects::deserialize(deserializer)? else { return Ok(None) };
-    let read =
-        |object| serde_json::from_value(serde_json::Value::Object(object)).map_err(serde::de::Error::custom);
-    objects.into_iter().map(read).collect::<Result<_, _>>().map(Some)
+    let objects = Option::<Vec<Object>>::deserialize(deserializer)?;
+    Ok(objects.map(|objects| objects.into_iter().map(|Object(draft)| draft).collect()))
+}
+
+struct Object(AlternativeDraft);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> serde::de::Visitor<'de> for ObjectVisitor {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, members: A) -> Result<Object, A::Error> {
+        AlternativeDraft::deserialize(serde::de::value::MapAccessDeserializer::new(members)).map(Object)
+    }
 }
 
 macro_rules! filter_draft {

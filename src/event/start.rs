@@ -30,9 +30,9 @@ impl StartPosition {
     /// Checks a draft. Fails with `INVALID_FILTER`, which names the member, or `CURSOR_INVALID`.
     pub fn new(draft: StartDraft) -> Result<Self, Refusal> {
         match draft {
-            StartDraft { after: Some(text), time: None, last: None, earliest: None } => {
-                Cursor::parse(&text).map(StartPosition::After)
-            }
+            StartDraft { after: Some(text), time: None, last: None, earliest: None } => Cursor::parse(&text)
+                .map(StartPosition::After)
+                .map_err(|refusal| refusal.with("field", "start.after")),
             StartDraft { after: None, time: Some(time), last: None, earliest: None } => {
                 Ok(StartPosition::Time(time))
             }

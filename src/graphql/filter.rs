@@ -157,25 +157,13 @@ pub(super) enum StartInput {
 
 /// The start of an argument. Fails with `INVALID_FILTER` or `CURSOR_INVALID`.
 pub(super) fn start(given: Option<StartInput>) -> Result<event::StartPosition, Refusal> {
-    use event::StartPosition;
-
-    Ok(match given {
-        None => StartPosition::Live,
-        Some(StartInput::After(cursor)) => StartPosition::After(
-            Cursor::parse(&cursor.0).map_err(|refusal| refusal.with("field", "start.after"))?,
-        ),
-        Some(StartInput::Time(time)) => StartPosition::Time(time.0),
-        Some(StartInput::Last(count)) => StartPosition::Last(last(count)?),
-        Some(StartInput::Earliest(true)) => StartPosition::Earliest,
-        Some(StartInput::Earliest(false)) => {
-            let allowed = "true, or leave start out to begin with the next event";
-            return Err(Refusal::field(Code::InvalidFilter, "start.earliest", "false", allowed));
-        }
-    })
-}
-
-fn last(count: i32) -> Result<u32, Refusal> {
-    let allowed = || format!("1 to {}", crate::hub::LAST_MAX);
-    u32::try_from(count)
-        .map_err(|_| Refusal::field(Code::InvalidFilter, "start.last", &count.to_string(), allowed()))
+    let Some(given) = given else { return Ok(event::StartPosition::Live) };
+    let mut draft = event::StartDraft::default();
+    match given {
+        StartInput::After(cursor) => draft.after = Some(cursor.0),
+        StartInput::Time(time) => draft.time = Some(time.0),
+        StartInput::Last(count) => draft.last = Some(count.into()),
+        StartInput::Earliest(earliest) => draft.earliest = Some(earliest),
+    }
+    event::StartPosition::new(draft)
 }

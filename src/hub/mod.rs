@@ -11,7 +11,6 @@ mod replay;
 mod tail;
 
 pub use history::{HISTORY_EVENTS_MAX, History, HistoryRequest};
-pub use position::LAST_MAX;
 pub use replay::{Replay, Replayed};
 pub use tail::Tail;
 

@@ -4,13 +4,12 @@ use super::Hub;
 use crate::{
     auth::Principal,
     error::{Code, Refusal},
-    event::{Cursor, EventFilter, Offset, StartPosition},
+    event::{Cursor, EventFilter, Offset, START_LAST_MAX, StartPosition},
     log::{From, Read},
 };
 use std::sync::Arc;
 
-/// The most events that `start: {last}` reaches back for.
-pub const LAST_MAX: u32 = 10_000;
+const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Hub {
     /// The offset after which a subscription reads; `None` starts with what is published from now on. Fails with
@@ -64,8 +63,8 @@ impl Hub {
 
     /// The offset before the last `count` matching events.
     async fn before_last(&self, filter: EventFilter, count: u32) -> Result<Offset, Refusal> {
-        if !(1..=LAST_MAX).contains(&count) {
-            let allowed = format!("1 to {LAST_MAX}");
+        if !(1..=START_LAST_MAX).contains(&count) {
+            let allowed = format!("1 to {START_LAST_MAX}");
             return Err(Refusal::field(Code::InvalidFilter, "start.last", &count.to_string(), allowed));
         }
         let filter = Arc::new(filter);
@@ -75,7 +74,7 @@ impl Hub {
                 filter: Arc::clone(&filter),
                 from: From::Before(before),
                 events_max: missing,
-                bytes_max: usize::MAX,
+                bytes_max: PAGE_BYTES_MAX,
             };
             let page = self.log.read(read).await.map_err(|error| self.read_refusal(&error))?;
             missing = missing.saturating_sub(page.events.len());

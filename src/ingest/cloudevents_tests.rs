@@ -1,3 +1,5 @@
+//! CloudEvents in and out, against the tables of its specification.
+
 use super::*;
 use crate::event::{Epoch, Limits, Offset};
 use proptest::prelude::*;

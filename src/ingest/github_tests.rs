@@ -1,3 +1,5 @@
+//! Signatures, mapping and refusals of GitHub's webhooks.
+
 use super::*;
 use crate::event::{Limits, NewEvent};
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Which format a request is in, and lists.
+
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};

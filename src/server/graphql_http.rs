@@ -34,12 +34,14 @@ async fn graphql(State(app): State<App>, request: Request) -> Response {
     if upgrade::is_wanted(&parts.headers) {
         return upgrade(app, &mut parts).await;
     }
+    if parts.method == Method::GET && wants_page(&parts) {
+        return Redirect::to("/graphiql").into_response();
+    }
     let Some(media) = Media::accepted(&parts.headers) else {
         let offered = "the answer is application/graphql-response+json or application/json";
         return Problem::with_status(StatusCode::NOT_ACCEPTABLE, offered).into_response();
     };
     let asked = match parts.method {
-        Method::GET if wants_page(&parts) => return Redirect::to("/graphiql").into_response(),
         Method::GET => from_query(&parts),
         Method::POST => match post_text(&app, &parts, body).await {
             Ok(text) => from_json(&text),

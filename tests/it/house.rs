@@ -82,8 +82,9 @@ fn sources(below: &str) -> Vec<(PathBuf, String)> {
 /// The code of the product: without comments and without the tests at the end of a file.
 fn product(path: &Path, text: &str) -> Option<String> {
     let name = path.file_name().unwrap().to_str().unwrap();
-    let is_test =
-        name.ends_with("_tests.rs") || matches!(name, "tests.rs" | "contract.rs" | "conformance.rs");
+    let is_test = name.ends_with("_tests.rs")
+        || name.starts_with("contract")
+        || matches!(name, "tests.rs" | "testing.rs" | "conformance.rs");
     let until_tests = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
     let lines = until_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
     (!is_test).then(|| lines.collect::<Vec<_>>().join("\n"))
@@ -196,9 +197,19 @@ fn names_say_what_a_thing_is() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+#[test]
+fn the_readme_lists_every_setting_as_it_is() {
+    let table = fanfare::config::readme_table();
+    assert!(readme().contains(table.trim()), "the settings in README.md should be:\n{table}");
+}
+
 #[test]
 fn the_readme_lists_every_error_code() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme = readme();
     for code in fanfare::error::Code::ALL {
         assert!(readme.contains(&format!("`{}`", code.name())), "README.md does not list {code}");
     }

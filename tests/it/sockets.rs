@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 async fn a_peer_without_a_known_subprotocol_is_told_4406() {
     let server = TestServer::start();
     for protocols in [None, Some("mqtt"), Some("graphql-transport-ws2, x")] {
-        let mut socket = Socket::connect(&server, "/graphql", protocols).await;
+        let mut socket = Socket::connect_unchosen(&server, "/graphql", protocols).await;
         assert_eq!(socket.next().await, Frame::Close(4406, "Subprotocol not acceptable".to_owned()));
     }
 }

@@ -16,7 +16,7 @@ async fn an_event_arrives_typed_with_its_cursor() {
     assert_eq!(message["payload"]["extensions"]["cursor"], *cursor);
     assert_eq!(
         message["payload"]["data"]["events"],
-        json!({ "__typename": "TaskEvent", "id": "1", "type": "task.progress", "time": "2026-11-20T10:00:00+00:00",
+        json!({ "__typename": "TaskEvent", "id": "1", "type": "task.progress", "time": "2026-11-20T10:00:00Z",
                 "source": "/ci", "taskId": "t1", "priority": "NORMAL", "cursor": cursor,
                 "data": { "progress": 0.5, "n": 1.0 }, "action": "progress", "progress": 0.5 })
     );
@@ -65,7 +65,7 @@ async fn equal_selections_are_executed_once_however_they_are_written() {
     let server = TestServer::start();
     let documents = [
         "subscription { events { id type } }",
-        "subscription Named($f: EventFilter) { events(filter: $f) { ...F } } fragment F on Event { id, type }",
+        "subscription Named($f: EventFilter) { ...F } fragment F on Subscription { events(filter: $f) { id, type } }",
         "# a comment\nsubscription { events(filter: { types: [\"task.*\"] }) { id @include(if: true) type data @skip(if: true) } }",
     ];
     let mut sockets = Vec::new();

@@ -1,3 +1,5 @@
+//! The connection of `tail`.
+
 use super::*;
 use crate::cli::tail::session::Request;
 use fanfare::event::{Cursor, Epoch, Offset};

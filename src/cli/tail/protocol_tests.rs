@@ -1,3 +1,5 @@
+//! The messages of `tail`.
+
 use super::*;
 use proptest::prelude::*;
 

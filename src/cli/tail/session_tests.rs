@@ -1,3 +1,5 @@
+//! The states of `tail`.
+
 use super::*;
 use fanfare::event::{Epoch, Offset};
 

@@ -3,10 +3,10 @@
 mod server;
 mod socket;
 
-pub use server::{TestServer, post_json};
-pub use socket::{Frame, Socket};
+pub(crate) use server::{TestServer, post_json};
+pub(crate) use socket::{Frame, Socket};
 
 use std::time::Duration;
 
 /// Nothing that a test waits for takes this long unless it never comes.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

@@ -11,25 +11,25 @@ use std::{net::SocketAddr, path::Path, thread::JoinHandle, time::Duration};
 use tokio::sync::oneshot;
 
 /// A server that ends, and is checked for leaks, when it is dropped.
-pub struct TestServer {
+pub(crate) struct TestServer {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Its pipeline, to look inside.
-    pub hub: Hub,
+    pub(crate) hub: Hub,
     /// Its fan-out, to look inside.
-    pub fanout: Fanout,
+    pub(crate) fanout: Fanout,
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl TestServer {
     /// A server with a log in memory.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(|_| ())
     }
 
     /// A server with a log in a directory.
-    pub fn on_disk(dir: &Path) -> Self {
+    pub(crate) fn on_disk(dir: &Path) -> Self {
         Self::with(|config| {
             config.store = Store::Sqlite;
             config.data_dir = dir.to_owned();
@@ -37,7 +37,7 @@ impl TestServer {
     }
 
     /// A server with other settings.
-    pub fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { store: Store::Memory, ..Config::default() };
         config.github_webhook_secret = Some("secret".to_owned().into());
         config.shutdown_grace = Duration::from_secs(5);
@@ -61,18 +61,18 @@ impl TestServer {
     }
 
     /// An address of this server.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Executes an operation by POST and gives the whole response.
-    pub async fn graphql(&self, query: &str, variables: Value) -> Value {
+    pub(crate) async fn graphql(&self, query: &str, variables: Value) -> Value {
         let body = json!({ "query": query, "variables": variables });
         post_json(&self.url("/graphql"), &body).await.1
     }
 
     /// Publishes an event of this type with these further fields and gives its cursor.
-    pub async fn publish(&self, event_type: &str, mut fields: Value) -> String {
+    pub(crate) async fn publish(&self, event_type: &str, mut fields: Value) -> String {
         fields["type"] = event_type.into();
         let (status, answer) = post_json(&self.url("/events"), &fields).await;
         assert_eq!(status, 200, "{answer}");
@@ -80,7 +80,7 @@ impl TestServer {
     }
 
     /// Ends the server now.
-    pub fn stop(self) {}
+    pub(crate) fn stop(self) {}
 }
 
 impl Drop for TestServer {
@@ -101,7 +101,7 @@ impl Drop for TestServer {
 }
 
 /// Posts JSON and gives status and JSON answer.
-pub async fn post_json(url: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn post_json(url: &str, body: &Value) -> (u16, Value) {
     let answer = reqwest::Client::new()
         .post(url)
         .header("content-type", "application/json")

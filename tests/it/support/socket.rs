@@ -3,15 +3,23 @@
 use super::{DEADLINE, TestServer};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest, protocol::CloseFrame},
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        protocol::{CloseFrame, Role},
+    },
 };
 
 /// What came from the server.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Frame {
+pub(crate) enum Frame {
     /// A text that is JSON.
     Json(Value),
     /// A close frame.
@@ -21,11 +29,11 @@ pub enum Frame {
 }
 
 /// An open WebSocket.
-pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     /// Connects and offers these subprotocols.
-    pub async fn connect(server: &TestServer, path: &str, protocols: Option<&str>) -> Self {
+    pub(crate) async fn connect(server: &TestServer, path: &str, protocols: Option<&str>) -> Self {
         let mut request = format!("ws://{}{path}", server.address).into_client_request().unwrap();
         if let Some(protocols) = protocols {
             request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
@@ -37,8 +45,27 @@ impl Socket {
         Socket(socket)
     }
 
+    /// Connects as a client that goes on although none of its subprotocols was chosen; a stricter one would hang up.
+    pub(crate) async fn connect_unchosen(server: &TestServer, path: &str, protocols: Option<&str>) -> Self {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let offer = protocols.map(|names| format!("Sec-WebSocket-Protocol: {names}\r\n")).unwrap_or_default();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}\r\n",
+            server.address
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        let answer = String::from_utf8(answer).unwrap().to_lowercase();
+        assert!(answer.starts_with("http/1.1 101") && !answer.contains("sec-websocket-protocol"), "{answer}");
+        Socket(WebSocketStream::from_raw_socket(MaybeTlsStream::Plain(stream), Role::Client, None).await)
+    }
+
     /// Connects with `graphql-transport-ws` and is acknowledged.
-    pub async fn graphql(server: &TestServer) -> Self {
+    pub(crate) async fn graphql(server: &TestServer) -> Self {
         let mut socket = Self::connect(server, "/graphql", Some("graphql-transport-ws")).await;
         socket.send(json!({ "type": "connection_init" })).await;
         assert_eq!(socket.next().await, Frame::Json(json!({ "type": "connection_ack" })));
@@ -46,7 +73,7 @@ impl Socket {
     }
 
     /// Starts a subscription and waits until it can miss nothing. Gives the cursor it starts from.
-    pub async fn subscribe(&mut self, id: &str, query: &str) -> String {
+    pub(crate) async fn subscribe(&mut self, id: &str, query: &str) -> String {
         let payload = json!({ "query": query, "extensions": { "ready": true } });
         self.send(json!({ "type": "subscribe", "id": id, "payload": payload })).await;
         let ready = self.json().await;
@@ -55,22 +82,22 @@ impl Socket {
     }
 
     /// Sends JSON.
-    pub async fn send(&mut self, value: Value) {
+    pub(crate) async fn send(&mut self, value: Value) {
         self.send_text(&value.to_string()).await;
     }
 
     /// Sends any text.
-    pub async fn send_text(&mut self, text: &str) {
+    pub(crate) async fn send_text(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
     /// Sends a binary frame.
-    pub async fn send_binary(&mut self, bytes: &'static [u8]) {
+    pub(crate) async fn send_binary(&mut self, bytes: &'static [u8]) {
         self.0.send(Message::binary(bytes)).await.unwrap();
     }
 
     /// The next text or close; pings of the WebSocket layer are answered unseen.
-    pub async fn next(&mut self) -> Frame {
+    pub(crate) async fn next(&mut self) -> Frame {
         loop {
             match timeout(DEADLINE, self.0.next()).await.expect("the server says nothing") {
                 Some(Ok(Message::Text(text))) => return Frame::Json(serde_json::from_str(&text).unwrap()),
@@ -84,7 +111,7 @@ impl Socket {
     }
 
     /// The next JSON.
-    pub async fn json(&mut self) -> Value {
+    pub(crate) async fn json(&mut self) -> Value {
         match self.next().await {
             Frame::Json(value) => value,
             other => panic!("JSON was expected, not {other:?}"),
@@ -92,20 +119,20 @@ impl Socket {
     }
 
     /// The `data` of the next `next` message of an operation.
-    pub async fn data(&mut self, id: &str) -> Value {
+    pub(crate) async fn data(&mut self, id: &str) -> Value {
         let message = self.json().await;
         assert_eq!((&message["type"], &message["id"]), (&json!("next"), &json!(id)), "{message}");
         message["payload"]["data"].clone()
     }
 
     /// Everything the server had to say until now has come: nothing is left before the answer to this ping.
-    pub async fn nothing_more(&mut self) {
+    pub(crate) async fn nothing_more(&mut self) {
         self.send(json!({ "type": "ping", "payload": { "fence": 1 } })).await;
         assert_eq!(self.json().await, json!({ "type": "pong", "payload": { "fence": 1 } }));
     }
 
     /// Closes and waits for the server's answer.
-    pub async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         // The server may have closed already.
         let _ = self.0.close(None).await;
         while self.next().await != Frame::Ended {}
