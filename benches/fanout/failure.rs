@@ -15,6 +15,8 @@ pub(crate) enum Failure {
     NotAccounted(&'static str),
     #[error("the WebSocket was refused: {0}")]
     Refused(String),
+    #[error("subscriber {subscriber} was not accepted within {waited:?}")]
+    NotAccepted { subscriber: usize, waited: Duration },
     #[error("subscriber {subscriber} got a frame that {problem}")]
     Frame { subscriber: usize, problem: &'static str },
     #[error("subscriber {subscriber} was disconnected: {reason}")]

@@ -117,7 +117,7 @@ impl Ledger {
         }
     }
 
-    /// Waits until every event is complete and every request answered, at most `patience` between two changes.
+    /// Waits until every event is complete and every request answered, at most `patience` without any movement.
     pub(crate) async fn settled(&self, patience: Duration) -> Result<(), Failure> {
         loop {
             self.check()?;
@@ -147,16 +147,21 @@ impl Ledger {
         self.books.borrow_mut().failure.take().map_or(Ok(()), Err)
     }
 
+    /// Waits for a ring; gives up when there was neither a ring nor a delivery for `patience`.
     async fn change(&self, patience: Duration) -> Result<(), Failure> {
-        if timeout(patience, self.changed.notified()).await.is_ok() {
-            return Ok(());
-        }
-        let books = self.books.borrow();
-        Err(match books.outstanding.front() {
-            Some(oldest) => {
-                Failure::Stalled { waited: patience, event: books.oldest, missing: oldest.missing }
+        let mut delivered = self.books.borrow().tally.delivered;
+        while timeout(patience, self.changed.notified()).await.is_err() {
+            let books = self.books.borrow();
+            if books.tally.delivered == delivered {
+                return Err(match books.outstanding.front() {
+                    Some(oldest) => {
+                        Failure::Stalled { waited: patience, event: books.oldest, missing: oldest.missing }
+                    }
+                    None => Failure::NotAcknowledged(patience),
+                });
             }
-            None => Failure::NotAcknowledged(patience),
-        })
+            delivered = books.tally.delivered;
+        }
+        Ok(())
     }
 }

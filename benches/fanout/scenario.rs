@@ -129,7 +129,8 @@ impl Load {
         let (server_before, load_before, start) = (server.cpu()?, own_cpu()?, Instant::now());
         let mut tally = self.run(events, in_flight).await?;
         let wall = start.elapsed().as_secs_f64();
-        let (server_cpu, load_cpu) = (server.cpu()? - server_before, own_cpu()? - load_before);
+        let (server_cpu, load_cpu) =
+            (server.cpu_since(server_before)?, own_cpu()?.saturating_sub(load_before));
         self.ledger.check()?;
         tally.spread.sort_unstable();
         Ok(Sample {
@@ -158,7 +159,7 @@ pub(crate) async fn idle(
         (server.cpu()?, server.resident_kb()?, socket_buffers_kb()?);
     let mut load = Load::connect(server.address, connections, padding_bytes).await?;
     server.settle().await?;
-    let (connect_cpu, idle_kb) = (server.cpu()? - cpu_before, server.resident_kb()? - kb_before);
+    let (connect_cpu, idle_kb) = (server.cpu_since(cpu_before)?, server.resident_kb()? - kb_before);
     // Only now, so that no delivery is in the numbers above: each of them is subscribed.
     load.subscribed().await?;
     load.run(BURST_EVENTS, BURST_EVENTS).await?;

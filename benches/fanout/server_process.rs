@@ -152,6 +152,11 @@ impl Server {
         cpu_of(&self.pid)
     }
 
+    /// What was used since `before`, one tick at least: a run too short for the clock costs something too.
+    pub(crate) fn cpu_since(&self, before: Duration) -> Result<Duration, Failure> {
+        Ok(self.cpu()?.saturating_sub(before).max(TICK))
+    }
+
     /// Resident memory in KB.
     pub(crate) fn resident_kb(&self) -> Result<f64, Failure> {
         let status = read(&format!("/proc/{}/status", self.pid))?;

@@ -39,6 +39,8 @@ pub(crate) struct Header {
     pub(crate) cores: usize,
     pub(crate) pinned: bool,
     pub(crate) rounds: usize,
+    /// Were all rounds run?
+    pub(crate) finished: bool,
 }
 
 /// The report of one bench.
@@ -66,6 +68,7 @@ type Ratios = BTreeMap<&'static str, f64>;
 struct IdenticalRow {
     server: ServerKind,
     in_flight: usize,
+    rounds: usize,
     events: usize,
     subscribers: usize,
     frame_bytes: f64,
@@ -145,6 +148,7 @@ impl IdenticalRow {
         Some(IdenticalRow {
             server,
             in_flight,
+            rounds: rounds.len(),
             events: first.events,
             subscribers: first.subscribers,
             frame_bytes: median(|sample| sample.frame_bytes),
@@ -214,7 +218,7 @@ fn goals(identical: &[IdenticalRow], idle: &[IdleRow]) -> Vec<Goal> {
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Header { date, cpu, kernel, cores, pinned, rounds } = &self.header;
+        let Header { date, cpu, kernel, cores, pinned, rounds, finished } = &self.header;
         let pins =
             if *pinned { "server on core 0, load on core 1" } else { "NOT PINNED: one core, or no taskset" };
         writeln!(
@@ -225,6 +229,9 @@ impl Display for Report {
         self.write_idle(f)?;
         for Goal { goal, found, met } in &self.goals {
             writeln!(f, "{} {goal}; found {found:.2}", if *met { "met   " } else { "MISSED" })?;
+        }
+        if !finished {
+            writeln!(f, "INCOMPLETE: the time limit came first; give more --time-limit-s or fewer --rounds")?;
         }
         for (server, reason) in &self.failures {
             writeln!(f, "INVALID {server}: {reason}")?;
@@ -238,6 +245,7 @@ impl Report {
         let mut head = columns(&[
             "identical",
             "in flight",
+            "rounds",
             "events",
             "subscribers",
             "bytes",
@@ -258,6 +266,7 @@ impl Report {
             let mut cells = vec![
                 row.server.name().to_owned(),
                 row.in_flight.to_string(),
+                row.rounds.to_string(),
                 row.events.to_string(),
                 row.subscribers.to_string(),
                 format!("{:.0}", row.frame_bytes),

@@ -14,15 +14,19 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    time::timeout,
 };
 
 /// What all subscribers read into; far larger than any frame.
 pub(crate) const READ_BYTES: usize = 256 * 1024;
 
+/// How long a server may take from connecting to the acknowledgement.
+const ACCEPT: Duration = Duration::from_secs(20);
 /// The key whose number counts the events; stands inside the `data` of each.
 const SEQUENCE_KEY: &[u8] = b"\"n\":";
 /// What the first event of each subscriber must show, so that nothing else is counted as an event.
@@ -62,6 +66,12 @@ enum Due {
 impl Subscriber {
     /// Connects, is acknowledged and has sent its subscription when this returns.
     pub(crate) async fn open(address: SocketAddr, number: usize) -> Result<Self, Failure> {
+        timeout(ACCEPT, Self::subscribe(address, number))
+            .await
+            .map_err(|_| Failure::NotAccepted { subscriber: number, waited: ACCEPT })?
+    }
+
+    async fn subscribe(address: SocketAddr, number: usize) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address).await.map_err(Failure::during("connecting"))?;
         stream.set_nodelay(true).map_err(Failure::during("setting TCP_NODELAY"))?;
         let mut subscriber = Subscriber { number, stream, rest: Vec::new(), last: None, key_at: 0 };
