@@ -1,4 +1,4 @@
-//! The command line as users type it.
+//! Tests of `cli`.
 
 use super::*;
 

@@ -43,7 +43,7 @@ enum Command {
     /// Publish one event, or those of a file.
     Publish(Box<publish::Arguments>),
     /// Show events as they are published, or from a position in the past on.
-    Tail(tail::Arguments),
+    Tail(Box<tail::Arguments>),
     /// Print the GraphQL schema.
     Schema(schema::Arguments),
     /// Check the settings without starting anything.
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: &E
     let result = match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments, environment),
         Command::Publish(arguments) => publish::run(*arguments, environment),
-        Command::Tail(arguments) => tail::run(arguments, environment),
+        Command::Tail(arguments) => tail::run(*arguments, environment),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment),
     };

@@ -89,7 +89,7 @@ fn integer(number: &DeInteger<'_>) -> Option<String> {
 pub(super) fn meant(name: &str) -> Option<&'static Setting> {
     let name = words(&name.to_ascii_lowercase().replace('-', "_"));
     let near = super::TABLE.iter().map(|setting| (distance(&words(setting.name), &name), setting));
-    near.filter(|(distance, _)| *distance <= 2)
+    near.filter(|(distance, _)| *distance <= 2 && *distance * 3 <= name.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, setting)| setting)
 }
@@ -128,6 +128,7 @@ mod tests {
         assert_eq!(name("lissten"), Some("listen"));
         assert_eq!(name("DATA-DIR"), Some("data_dir"));
         assert_eq!(name("colour"), None);
+        assert_eq!(name("foo"), None, "short names are near to everything");
     }
 
     #[test]

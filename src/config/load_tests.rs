@@ -1,3 +1,5 @@
+//! Tests of `load`.
+
 use super::*;
 use crate::config::{Store, print, readme_table, settings_help};
 use std::io::Write;

@@ -260,9 +260,9 @@ impl Value for usize {
     }
 
     fn show(&self, unit: &Unit) -> Option<toml::Value> {
-        match unit {
-            Unit::Bytes(..) => Some(show_bytes(*self).into()),
-            _ => i64::try_from(*self).ok().map(Into::into),
+        match matches!(unit, Unit::Bytes(..)) {
+            true => Some(show_bytes(*self).into()),
+            false => i64::try_from(*self).ok().map(Into::into),
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Tests of `value`.
+
 use super::*;
 use crate::config::{Config, TABLE};
 use proptest::prelude::*;

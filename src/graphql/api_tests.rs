@@ -1,3 +1,5 @@
+//! Tests of `api`.
+
 use super::testing::{ask, code, new_schema, publish};
 use async_graphql::{Request, Variables};
 use serde_json::{Value, json};

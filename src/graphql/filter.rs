@@ -2,8 +2,8 @@
 
 use super::scalars::{CursorText, Time};
 use crate::{
-    error::{Code, Refusal},
-    event::{self, AlternativeDraft, Cursor, Family, FilterDraft},
+    error::Refusal,
+    event::{self, AlternativeDraft, Family, FilterDraft},
 };
 use async_graphql::{Enum, ID, InputObject, OneofObject};
 

@@ -1,3 +1,5 @@
+//! Tests of `operation`.
+
 use super::*;
 use crate::{
     event::{AlternativeDraft, EventFilter, Family, FilterDraft, StartPosition},

@@ -1,3 +1,5 @@
+//! Tests of `subscription`.
+
 use crate::{
     event::Family,
     graphql::testing::{ask, code, first, follow, hub_of, new_schema, publish, type_of},

@@ -1,3 +1,5 @@
+//! Tests of `tests`.
+
 use super::{
     testing::{ask, code, hub_of, new_schema},
     *,

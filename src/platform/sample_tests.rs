@@ -1,3 +1,5 @@
+//! Tests of `sample`.
+
 use super::*;
 use crate::event::{Family, Limits, NewEvent, ScopeField};
 use std::collections::{BTreeSet, HashMap};

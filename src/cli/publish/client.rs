@@ -148,8 +148,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn answer(status: u16, body: Option<Value>) -> Answer {
-        read(StatusCode::from_u16(status).unwrap(), body.as_ref(), "http://x/events")
+    fn answer(status: u16, body: Option<&Value>) -> Answer {
+        read(StatusCode::from_u16(status).unwrap(), body, "http://x/events")
     }
 
     #[test]
@@ -157,8 +157,8 @@ mod tests {
         let one = json!({"id": "a", "cursor": "c", "duplicate": true});
         let published = Published { id: "a".into(), cursor: "c".into(), duplicate: true };
         assert_eq!(published.to_string(), "a c (published before)");
-        assert_eq!(answer(201, Some(one.clone())), Answer::Published(vec![published]));
-        assert!(matches!(answer(200, Some(json!([one, one]))), Answer::Published(list) if list.len() == 2));
+        assert_eq!(answer(201, Some(&one)), Answer::Published(vec![published]));
+        assert!(matches!(answer(200, Some(&json!([one, one]))), Answer::Published(list) if list.len() == 2));
     }
 
     #[test]
@@ -166,16 +166,16 @@ mod tests {
         let body =
             json!({"code": "ID_CONFLICT", "detail": "the id is taken", "next": "Use another.", "index": "3"});
         let message = "ID_CONFLICT: the id is taken. Use another.".to_owned();
-        assert_eq!(answer(409, Some(body)), Answer::Refused { message, index: Some(3) });
+        assert_eq!(answer(409, Some(&body)), Answer::Refused { message, index: Some(3) });
         let by_number = json!({"code": "INVALID_EVENT", "message": "m", "index": 4});
-        assert!(matches!(answer(400, Some(by_number)), Answer::Refused { index: Some(4), .. }));
+        assert!(matches!(answer(400, Some(&by_number)), Answer::Refused { index: Some(4), .. }));
     }
 
     #[test]
     fn only_what_may_succeed_later_is_tried_again() {
         for code in Code::ALL {
             let body = json!({"code": code.name(), "detail": "m"});
-            assert_eq!(matches!(answer(400, Some(body)), Answer::Later(_)), code.retryable(), "{code}");
+            assert_eq!(matches!(answer(400, Some(&body)), Answer::Later(_)), code.retryable(), "{code}");
         }
         assert!(matches!(answer(502, None), Answer::Later(_)));
         assert!(matches!(answer(429, None), Answer::Later(_)));

@@ -94,12 +94,16 @@ fn check(number: usize, text: &str) -> Result<Option<Line>, String> {
     let shown = |refusal: Refusal| refusal.message.into_owned();
     let event = NewEvent::new(Draft::from_json(text).map_err(shown)?, &LIMITS).map_err(shown)?;
     // The members go out as they came in, but for the id: it must be the same when the line is sent again.
-    let mut members: BTreeMap<String, &RawValue> =
-        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut members = members(text)?;
     let id = to_raw_value(event.id()).map_err(|error| error.to_string())?;
     members.insert("id".to_owned(), &id);
     let json = serde_json::to_string(&members).map_err(|error| error.to_string())?;
     Ok(Some(Line { number, id: event.id().to_owned(), json }))
+}
+
+/// The members of an object, their values untouched.
+fn members(text: &str) -> Result<BTreeMap<String, &RawValue>, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
 /// The line of an event that was given by flags. The error is a sentence.
@@ -107,8 +111,12 @@ pub(super) fn line_of(mut draft: Draft, data: Option<&str>) -> Result<Line, Stri
     let raw = data.map(|data| RawValue::from_string(data.to_owned())).transpose();
     draft.data = raw.map_err(|error| error.to_string())?;
     let event = NewEvent::new(draft, &LIMITS).map_err(|refusal| refusal.message.into_owned())?;
-    let mut json = String::new();
-    write_event_with(&event, |_| (), &mut json);
+    let mut written = String::new();
+    write_event_with(&event, |_| (), &mut written);
+    let mut members = members(&written)?;
+    // The time of this attempt would make another attempt with the same id another event; the server fills it in.
+    members.remove("time");
+    let json = serde_json::to_string(&members).map_err(|error| error.to_string())?;
     Ok(Line { number: 1, id: event.id().to_owned(), json })
 }
 
@@ -172,6 +180,7 @@ mod tests {
         let draft = |event_type: &str| Draft { event_type: event_type.to_owned(), ..Draft::default() };
         let line = line_of(draft("a.b"), Some("{\"n\": 1}")).unwrap();
         assert!(line.json.contains(r#""type":"a.b""#) && line.json.contains(r#""data":{"n":1}"#), "{line:?}");
+        assert!(!line.json.contains("\"time\""), "a time would make the next attempt a conflict: {line:?}");
         assert!(line_of(draft("a b"), None).unwrap_err().starts_with("type:"));
     }
 }

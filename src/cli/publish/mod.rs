@@ -29,6 +29,8 @@ pub(super) struct Arguments {
     event_type: Option<String>,
     #[command(flatten)]
     event: EventArguments,
+    #[command(flatten)]
+    scope: ScopeOfEvent,
     /// Publish the events of a file, one JSON object a line in our own field names; - is stdin.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["EventArguments", "ScopeOfEvent"])]
     file: Option<String>,
@@ -37,7 +39,6 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "EventArguments", multiple = true)]
 struct EventArguments {
     /// What it says.
     #[arg(long, value_name = "JSON", value_parser = json_text)]
@@ -57,8 +58,6 @@ struct EventArguments {
     /// LOW, NORMAL, HIGH or CRITICAL.
     #[arg(long)]
     priority: Option<String>,
-    #[command(flatten)]
-    scope: ScopeOfEvent,
 }
 
 fn json_text(text: &str) -> Result<String, String> {
@@ -67,7 +66,7 @@ fn json_text(text: &str) -> Result<String, String> {
 
 impl EventArguments {
     /// The event as a line of JSON, checked but for the server's own limits.
-    fn line(self, event_type: String) -> Result<lines::Line, Failure> {
+    fn line(self, event_type: String, scope: ScopeOfEvent) -> Result<lines::Line, Failure> {
         let mut draft = Draft {
             event_type,
             id: self.id,
@@ -77,7 +76,7 @@ impl EventArguments {
             priority: self.priority,
             ..Draft::default()
         };
-        self.scope.fill(&mut draft);
+        scope.fill(&mut draft);
         lines::line_of(draft, self.data.as_deref()).map_err(Failure::usage)
     }
 }
@@ -86,7 +85,10 @@ pub(super) fn run(arguments: Arguments, environment: &Environment<'_>) -> Result
     let client = Client::new(&arguments.target.target(environment)?)?;
     let runtime = super::client_runtime()?;
     match (arguments.event_type, arguments.file) {
-        (Some(event_type), _) => runtime.block_on(publish_one(&client, arguments.event.line(event_type)?)),
+        (Some(event_type), _) => {
+            let line = arguments.event.line(event_type, arguments.scope)?;
+            runtime.block_on(publish_one(&client, line))
+        }
         (None, Some(file)) if file == "-" => {
             runtime.block_on(publish_lines(&client, BufReader::new(io::stdin())))
         }

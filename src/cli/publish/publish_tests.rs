@@ -1,3 +1,5 @@
+//! Tests of `publish`.
+
 use super::*;
 use crate::cli::target::Target;
 use serde_json::{Value, json};

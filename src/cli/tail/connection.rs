@@ -60,9 +60,9 @@ enum Break {
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => End::ReaderGone,
-            _ => End::Failed(format!("stdout cannot be written: {error}")),
+        match error.kind() == io::ErrorKind::BrokenPipe {
+            true => End::ReaderGone,
+            false => End::Failed(format!("stdout cannot be written: {error}")),
         }
     }
 }
@@ -155,12 +155,16 @@ fn unconnected(error: &Error, target: &Target) -> Break {
             false => Break::End(End::Failed(format!("{told}; is it a Fanfare server?"))),
         };
     }
-    match error {
-        Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
-            Break::End(End::Failed(format!("{target} does not speak {SUBPROTOCOL}; is it a Fanfare server?")))
-        }
-        error if is_lasting(error) => Break::End(End::Failed(format!("{target}: {error}"))),
-        error => Break::Again(format!("{target}: {error}")),
+    if matches!(error, Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_))) {
+        let told = format!("{target} does not speak {SUBPROTOCOL}; is it a Fanfare server?");
+        return Break::End(End::Failed(told));
+    }
+    if let Error::Io(error) = error {
+        return Break::Again(format!("{target}: {error}"));
+    }
+    match is_lasting(error) {
+        true => Break::End(End::Failed(format!("{target}: {error}"))),
+        false => Break::Again(format!("{target}: {error}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The connection of `tail`.
+//! Tests of `connection`.
 
 use super::*;
 use crate::cli::tail::session::Request;

@@ -1,4 +1,4 @@
-//! The messages of `tail`.
+//! Tests of `protocol`.
 
 use super::*;
 use proptest::prelude::*;

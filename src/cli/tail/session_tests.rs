@@ -1,4 +1,4 @@
-//! The states of `tail`.
+//! Tests of `session`.
 
 use super::*;
 use fanfare::event::{Epoch, Offset};
@@ -129,7 +129,9 @@ impl Step<'_> {
         match self {
             Step::Again(told) => (true, told),
             Step::End(told) => (false, told),
-            other => panic!("{other:?}"),
+            Step::Wait | Step::Send(_) | Step::Following | Step::Show(_) | Step::Tell(_) => {
+                panic!("neither again nor end")
+            }
         }
     }
 }
