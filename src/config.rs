@@ -1,1 +1,0 @@
-//! Every setting, and the way to each room's options.
