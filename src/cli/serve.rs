@@ -1,0 +1,74 @@
+//! `fanfare serve`: settings, log, listener, then the server until a signal.
+
+use super::{Environment, Failure, settings::SettingArguments, signals::Signals, terminal};
+use clap::Args;
+use fanfare::config::{Config, Loaded, LogFormat};
+use std::{io, num::NonZeroUsize};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{EnvFilter, fmt};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    settings: SettingArguments,
+}
+
+pub(super) fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), Failure> {
+    let loaded = arguments.settings.load(environment)?;
+    start_log(&loaded.config)?;
+    log_settings(&loaded);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = loaded.config.worker_threads {
+        builder.worker_threads(NonZeroUsize::get(threads));
+    }
+    let runtime = builder.enable_all().build()?;
+    let result = runtime.block_on(serve(loaded.config));
+    // After a drain nothing is left to wait for, and after a second signal nothing may be waited for.
+    runtime.shutdown_background();
+    result
+}
+
+fn start_log(config: &Config) -> Result<(), Failure> {
+    let filter = EnvFilter::builder().parse(&config.log).map_err(Failure::usage)?;
+    let log = fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match config.log_format {
+        LogFormat::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+    started.map_err(Failure::failed)
+}
+
+fn log_settings(loaded: &Loaded) {
+    for (setting, value, source) in loaded.changed() {
+        tracing::info!(setting, %value, %source, "not the default");
+    }
+    tracing::info!(
+        "no authentication is configured: serving loopback only, everybody there may read and publish"
+    );
+}
+
+async fn serve(config: Config) -> Result<(), Failure> {
+    let (drain, end) = (CancellationToken::new(), CancellationToken::new());
+    // Before the listener, so that a signal is never missed by a server that says it listens.
+    let signals = Signals::new()?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| Failure::failed(format!("cannot listen on {}: {error}", config.listen)))?;
+    let address = listener.local_addr()?;
+    terminal::print(&format!("listening on http://{address}\n"))?;
+    tokio::spawn(watch(signals, drain.clone(), end.clone()));
+    tokio::select! {
+        result = fanfare::serve(config, listener, drain.cancelled_owned()) => result.map_err(Failure::failed),
+        () = end.cancelled() => Err(Failure::failed("ended at once by a second signal")),
+    }
+}
+
+/// The first signal begins the drain, the second one ends the process at once.
+async fn watch(mut signals: Signals, drain: CancellationToken, end: CancellationToken) {
+    signals.next().await;
+    tracing::info!("draining; a second signal ends at once");
+    drain.cancel();
+    signals.next().await;
+    end.cancel();
+}
