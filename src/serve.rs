@@ -40,10 +40,10 @@ pub struct Server {
 
 impl Server {
     /// Opens the log and builds the rooms. Must be called on a tokio runtime.
-    pub fn open(config: Config) -> Result<Server, ServeError> {
+    pub fn open(config: &Config) -> Result<Server, ServeError> {
         let metrics = Metrics::new();
         let bus = Bus::new(&config.bus_options());
-        let log = open_log(&config, &bus, &metrics)?;
+        let log = open_log(config, &bus, &metrics)?;
         let hub = Hub::new(log, bus, metrics, config.event_limits());
         let schema = graphql::schema(hub.clone(), &config.graphql_options());
         let guard = GuardOptions::default().for_schema(&graphql::sdl(&schema));
@@ -94,7 +94,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    Server::open(config)?.run(listener, shutdown).await
+    Server::open(&config)?.run(listener, shutdown).await
 }
 
 fn open_log(config: &Config, bus: &Bus, metrics: &Metrics) -> Result<Arc<dyn Log>, OpenError> {

@@ -1,4 +1,4 @@
-//! Tests of `cli`.
+//! The command line as users type it.
 
 use super::*;
 

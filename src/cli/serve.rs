@@ -59,7 +59,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::failed(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr()?;
-    let server = Server::open(config).map_err(Failure::failed)?;
+    let server = Server::open(&config).map_err(Failure::failed)?;
     // Whoever reads this line may connect: the log is open and the socket takes connections.
     terminal::print(&format!("listening on http://{address}\n"))?;
     tokio::spawn(watch(signals, drain.clone(), end.clone()));

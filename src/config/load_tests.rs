@@ -1,4 +1,4 @@
-//! Tests of `load`.
+//! Where settings come from, and what is wrong with them.
 
 use super::*;
 use crate::config::{Store, print, readme_table, settings_help};

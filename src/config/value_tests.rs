@@ -1,4 +1,4 @@
-//! Tests of `value`.
+//! How values are read and shown.
 
 use super::*;
 use crate::config::{Config, TABLE};

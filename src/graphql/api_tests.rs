@@ -1,4 +1,4 @@
-//! Tests of `api`.
+//! Queries and mutations.
 
 use super::testing::{ask, code, new_schema, publish};
 use async_graphql::{Request, Variables};

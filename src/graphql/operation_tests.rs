@@ -1,4 +1,4 @@
-//! Tests of `operation`.
+//! What a subscription asks for, learned from the executor.
 
 use super::*;
 use crate::{

@@ -1,4 +1,4 @@
-//! Tests of `render`.
+//! Rendering in lock-step.
 
 use super::*;
 use crate::{

@@ -1,4 +1,4 @@
-//! Tests of `subscription`.
+//! Subscriptions run alone, by their arguments.
 
 use crate::{
     event::Family,

@@ -1,4 +1,4 @@
-//! Tests of `tests`.
+//! The schema's text, its descriptions, and every known type as its object.
 
 use super::{
     testing::{ask, code, hub_of, new_schema},

@@ -1,4 +1,4 @@
-//! Tests of `sample`.
+//! The sample feed tells whole stories, and only such events as the server takes.
 
 use super::*;
 use crate::event::{Family, Limits, NewEvent, ScopeField};

@@ -50,11 +50,12 @@ pub(super) async fn log(app: &App, events: Vec<NewEvent>) -> Result<Value, Refus
 
 /// A body that is no event.
 pub(super) fn ingest_problem(error: IngestError) -> Problem {
-    match error {
-        IngestError::UnsupportedMediaType { .. } => {
-            Problem::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.refusal())
-        }
-        other => other.refusal().into(),
+    let status = matches!(error, IngestError::UnsupportedMediaType { .. })
+        .then_some(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let refusal = error.refusal();
+    match status {
+        Some(status) => Problem::of(status, refusal),
+        None => refusal.into(),
     }
 }
 

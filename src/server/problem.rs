@@ -35,8 +35,8 @@ pub(super) const fn status(code: Code) -> StatusCode {
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
-    refusal: Refusal,
-    header: Option<(HeaderName, HeaderValue)>,
+    refusal: Box<Refusal>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Problem {
@@ -45,24 +45,24 @@ impl Problem {
         status: StatusCode,
         message: impl Into<std::borrow::Cow<'static, str>>,
     ) -> Self {
-        Problem { status, refusal: Refusal::new(Code::BadRequest, message), header: None }
+        Problem { status, refusal: Box::new(Refusal::new(Code::BadRequest, message)), header: None }
     }
 
     /// A refusal under another status than its code's own.
     pub(super) fn of(status: StatusCode, refusal: Refusal) -> Self {
-        Problem { status, refusal, header: None }
+        Problem { status, refusal: Box::new(refusal), header: None }
     }
 
     /// The same problem with a header, such as `Allow`.
     pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, HeaderValue::from_static(value)));
+        self.header = Some(Box::new((name, HeaderValue::from_static(value))));
         self
     }
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Problem { status: status(refusal.code), refusal, header: None }
+        Problem { status: status(refusal.code), refusal: Box::new(refusal), header: None }
     }
 }
 
@@ -78,7 +78,7 @@ impl IntoResponse for Problem {
         let mut response =
             (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Value::Object(body).to_string())
                 .into_response();
-        response.headers_mut().extend(self.header.into_iter().chain(retry_after));
+        response.headers_mut().extend(self.header.map(|header| *header).into_iter().chain(retry_after));
         response
     }
 }

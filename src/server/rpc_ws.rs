@@ -182,7 +182,11 @@ impl RpcSpeaker {
                 Err(refusal) => Some(Err(RpcError::from(&refusal))),
             },
             Method::EventsUnsubscribe { subscription } => Some(self.unsubscribe(&subscription)),
-            method => {
+            method @ (Method::GatewayPublish { .. }
+            | Method::EventsPublish { .. }
+            | Method::EventsPublishAll { .. }
+            | Method::EventsHistory { .. }
+            | Method::Discover) => {
                 let app = self.app.clone();
                 let job = async move {
                     let result = rpc::answer(&app, method, &name).await;

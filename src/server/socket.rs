@@ -15,7 +15,7 @@ use crate::{
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::{FutureExt, SinkExt};
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, error::Elapsed, timeout};
 
 /// So many bytes of payloads are taken before the socket is flushed.
 const FLUSH_BYTES_MAX: usize = 64 * 1024;
@@ -256,15 +256,15 @@ impl<S: Speaker> Connection<S> {
 
     async fn feed(&mut self, frame: Message) -> Option<End> {
         let written = timeout(self.app.options.write_timeout, self.socket.feed(frame)).await;
-        self.written(written)
+        self.written(&written)
     }
 
     async fn flush(&mut self) -> Option<End> {
         let written = timeout(self.app.options.write_timeout, self.socket.flush()).await;
-        self.written(written)
+        self.written(&written)
     }
 
-    fn written<E>(&self, written: Result<Result<(), axum::Error>, E>) -> Option<End> {
+    fn written(&self, written: &Result<Result<(), axum::Error>, Elapsed>) -> Option<End> {
         match written {
             Ok(Ok(())) => None,
             Ok(Err(_)) => Some(End::Gone),

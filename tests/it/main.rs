@@ -1,5 +1,12 @@
 //! The tests through a real listener and the public API, as one binary: linking once is faster than linking ten times.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test ends by a panic; what it did not expect is a failure"
+)]
+
 /// The transcripts of `tests/conformance`, over a socket.
 mod conformance;
 /// Documents and JSON that want to do harm.

@@ -119,7 +119,7 @@ async fn a_second_server_on_the_same_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let server = TestServer::on_disk(dir.path());
     let config = fanfare::config::Config { data_dir: dir.path().to_owned(), ..Default::default() };
-    let error = fanfare::Server::open(config).unwrap_err().to_string();
+    let error = fanfare::Server::open(&config).unwrap_err().to_string();
     assert!(error.contains(&dir.path().display().to_string()), "{error}");
     publish(&server, 0..1).await;
 }

@@ -3,6 +3,7 @@
 use crate::support::{Frame, Socket, TestServer, post_json};
 use serde_json::{Value, json};
 
+#[allow(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn call(id: u32, method: &str, params: Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
 }

@@ -1,4 +1,4 @@
-//! Tests of `publish`.
+//! Batches, retries, and what is said about a refused line.
 
 use super::*;
 use crate::cli::target::Target;

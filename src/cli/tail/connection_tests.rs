@@ -1,4 +1,4 @@
-//! Tests of `connection`.
+//! One connection of `tail`.
 
 use super::*;
 use crate::cli::tail::session::Request;

@@ -1,4 +1,4 @@
-//! Tests of `protocol`.
+//! The messages of `tail`.
 
 use super::*;
 use proptest::prelude::*;

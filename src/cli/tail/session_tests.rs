@@ -1,4 +1,4 @@
-//! Tests of `session`.
+//! The states of `tail`.
 
 use super::*;
 use fanfare::event::{Epoch, Offset};

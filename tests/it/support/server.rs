@@ -50,7 +50,7 @@ impl TestServer {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = listener.local_addr().unwrap();
-                let server = Server::open(config).unwrap();
+                let server = Server::open(&config).unwrap();
                 started.send((address, server.hub().clone(), server.fanout().clone())).unwrap();
                 // A dropped sender ends the server as well.
                 server.run(listener, async { drop(ended.await) }).await.unwrap();
