@@ -50,7 +50,7 @@ $(CLIENTS_INSTALLED): tests/clients/package-lock.json
 	@touch $@
 
 bench: ## the measured scenarios beside their peers, one table (some minutes)
-	cargo build --release
+	cargo build --release --bins --examples
 	cargo bench --bench fanout
 
 system: ## install what the tests need and is missing, through the system's package manager

@@ -1,6 +1,6 @@
 //! What people read about the settings: the values in force, the help, the README's table.
 //!
-//! Invariants: what [`print`] writes is a settings file that gives the same configuration, secrets aside.
+//! Invariants: what [`print()`] writes is a settings file that gives the same configuration, secrets aside.
 
 use super::{
     load::Loaded,

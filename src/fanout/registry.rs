@@ -1,6 +1,6 @@
 //! Who is there: groups by (form, view), their members by filter, and the index that finds both for an event.
 //!
-//! Flow: the worker asks for a [`Plan`] of a batch, has it rendered without the lock, and gives it back to be delivered.
+//! Flow: the worker asks for the [`GroupPlan`]s of a batch, has them rendered without the lock, and gives them back to be delivered.
 //! Invariants: an event is delivered to a member exactly when its offset is above the member's `joined`, so whoever joins
 //! between plan and delivery misses nothing and gets nothing twice. Lock order: subscription, registry, mailbox.
 
