@@ -3,17 +3,23 @@
 use super::{App, problem::Problem};
 use crate::error::{Code, Refusal};
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes},
     http::{HeaderMap, StatusCode, header},
 };
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use tokio::time::timeout;
+
+/// So many bytes beyond the limit are read and thrown away: a peer that is still sending when its socket is closed loses the
+/// answer that tells it why.
+const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Reads a body. Fails with 413, with 408 when it takes too long, or with 400 when the peer breaks off.
 pub(super) async fn read(app: &App, body: Body) -> Result<Bytes, Problem> {
     let bytes_max = app.options.request_bytes_max;
-    match timeout(app.options.body_timeout, to_bytes(body, bytes_max)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_large(&error) => {
+    match timeout(app.options.body_timeout, collect(body, bytes_max)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => {
             let allowed = format!("{bytes_max} bytes");
             let message = format!("the request body is larger than {allowed}");
             Err(Refusal::new(Code::TooLarge, message).with("allowed", allowed).into())
@@ -21,6 +27,21 @@ pub(super) async fn read(app: &App, body: Body) -> Result<Bytes, Problem> {
         Ok(Err(_)) => Err(Refusal::new(Code::BadRequest, "the request body broke off").into()),
         Err(_) => Err(Problem::with_status(StatusCode::REQUEST_TIMEOUT, "the request body took too long")),
     }
+}
+
+/// The whole body; `None` when it has more bytes than allowed.
+async fn collect(mut body: Body, bytes_max: usize) -> Result<Option<Bytes>, axum::Error> {
+    let (mut kept, mut count) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(bytes) = frame?.into_data() else { continue };
+        count += bytes.len();
+        match count <= bytes_max {
+            true => kept.extend_from_slice(&bytes),
+            false if count <= bytes_max + DISCARDED_BYTES_MAX => kept = BytesMut::new(),
+            false => break,
+        }
+    }
+    Ok((count <= bytes_max).then(|| kept.freeze()))
 }
 
 /// Reads a body as text.
@@ -49,15 +70,4 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<String>, Problem>
         }
     }
     Ok(Some(media_type))
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }

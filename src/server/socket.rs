@@ -13,13 +13,13 @@ use crate::{
     protocol::{CloseReason, Closing},
 };
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::{FutureExt, SinkExt};
-use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, error::Elapsed, timeout};
+use futures_util::SinkExt;
+use std::{pin::Pin, sync::Arc, time::Duration};
+use tokio::time::{Instant, Sleep, error::Elapsed, timeout};
 
 /// So many bytes of payloads are taken before the socket is flushed.
 const FLUSH_BYTES_MAX: usize = 64 * 1024;
-/// After so many flushes in a row the peer is read once.
+/// After so many flushes in a row everything else has its turn.
 const FLUSHES_IN_A_ROW: usize = 4;
 const CLOSE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -128,21 +128,15 @@ pub(super) async fn run<S: Speaker>(app: App, socket: WebSocket, mailbox: Arc<Ma
 
 impl<S: Speaker> Connection<S> {
     async fn converse(&mut self) -> End {
-        let drain = self.app.drain.clone();
-        let mut timer = std::pin::pin!(tokio::time::sleep_until(self.deadline(self.opened)));
         let mut pinged = self.opened;
         if let Some(end) = self.turn(Speaker::opened).await {
             return end;
         }
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(self.deadline(pinged)));
+        let mut flushes = 0;
         loop {
-            let next = tokio::select! {
-                biased;
-                () = drain.cancelled() => Next::Drain,
-                () = self.mailbox.ready() => Next::Payloads,
-                done = self.jobs.next() => Next::Done(done),
-                message = self.socket.recv() => Next::Received(message),
-                () = &mut timer => Next::Timer,
-            };
+            let next = self.next(timer.as_mut(), flushes < FLUSHES_IN_A_ROW).await;
+            flushes = if matches!(next, Next::Payloads) { flushes + 1 } else { 0 };
             let ended = match next {
                 Next::Drain => Some(End::Close(self.speaker.closing(&CloseReason::Draining))),
                 Next::Payloads => self.pump().await,
@@ -160,26 +154,40 @@ impl<S: Speaker> Connection<S> {
         }
     }
 
-    /// Writes payloads until there are none, reading the peer now and then.
+    /// Waits for what happens next. Payloads go first, so that reading the peer is not tried at every wake; but when they
+    /// never end, everything else goes first now and then.
+    ///
+    /// Cancel safety: yes.
+    async fn next(&mut self, mut timer: Pin<&mut Sleep>, are_payloads_first: bool) -> Next<S::Done> {
+        let drain = &self.app.drain;
+        if are_payloads_first {
+            return tokio::select! {
+                biased;
+                () = self.mailbox.ready() => Next::Payloads,
+                () = drain.cancelled() => Next::Drain,
+                done = self.jobs.next() => Next::Done(done),
+                message = self.socket.recv() => Next::Received(message),
+                () = &mut timer => Next::Timer,
+            };
+        }
+        tokio::select! {
+            biased;
+            () = drain.cancelled() => Next::Drain,
+            done = self.jobs.next() => Next::Done(done),
+            message = self.socket.recv() => Next::Received(message),
+            () = &mut timer => Next::Timer,
+            () = self.mailbox.ready() => Next::Payloads,
+        }
+    }
+
+    /// Writes what waits, up to one flush.
     async fn pump(&mut self) -> Option<End> {
         let mut deliveries = Vec::new();
-        for _ in 0..FLUSHES_IN_A_ROW {
-            self.mailbox.take(FLUSH_BYTES_MAX, &mut deliveries);
-            if deliveries.is_empty() {
-                return None;
-            }
-            let taken = std::mem::take(&mut deliveries);
-            let ended = self.turn(|speaker, turn| {
-                taken.into_iter().for_each(|(key, delivery)| speaker.delivered(key, delivery, turn));
-            });
-            if let Some(end) = ended.await {
-                return Some(end);
-            }
-        }
-        match self.socket.recv().now_or_never() {
-            Some(message) => self.received(message).await,
-            None => None,
-        }
+        self.mailbox.take(FLUSH_BYTES_MAX, &mut deliveries);
+        self.turn(|speaker, turn| {
+            deliveries.into_iter().for_each(|(key, delivery)| speaker.delivered(key, delivery, turn));
+        })
+        .await
     }
 
     async fn received(&mut self, message: Option<Result<Message, axum::Error>>) -> Option<End> {

@@ -91,6 +91,12 @@ impl Socket {
         self.0.send(Message::text(text)).await.unwrap();
     }
 
+    /// Sends any text to a server that may hang up meanwhile.
+    pub(crate) async fn send_while_open(&mut self, text: &str) {
+        // What became of it shows in what comes next.
+        let _ = self.0.send(Message::text(text)).await;
+    }
+
     /// Sends a binary frame.
     pub(crate) async fn send_binary(&mut self, bytes: &'static [u8]) {
         self.0.send(Message::binary(bytes)).await.unwrap();
