@@ -14,8 +14,8 @@ use crate::{
 };
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use futures_util::SinkExt;
-use std::{pin::Pin, sync::Arc, time::Duration};
-use tokio::time::{Instant, Sleep, error::Elapsed, timeout};
+use std::{collections::VecDeque, future::poll_fn, pin::Pin, sync::Arc, task::ready, time::Duration};
+use tokio::time::{Instant, Sleep, timeout};
 
 /// So many bytes of payloads are taken before the socket is flushed.
 const FLUSH_BYTES_MAX: usize = 64 * 1024;
@@ -61,7 +61,7 @@ pub(super) trait Speaker: Send {
 /// What a speaker may do in its turn.
 #[derive(Debug)]
 pub(super) struct Turn<'a, D> {
-    frames: &'a mut Vec<Message>,
+    frames: &'a mut VecDeque<Message>,
     jobs: &'a mut Jobs<D>,
     closing: &'a mut Option<Closing>,
 }
@@ -69,12 +69,12 @@ pub(super) struct Turn<'a, D> {
 impl<D> Turn<'_, D> {
     /// Sends a text.
     pub(super) fn send(&mut self, text: String) {
-        self.frames.push(Message::Text(Utf8Bytes::from(text)));
+        self.frames.push_back(Message::Text(Utf8Bytes::from(text)));
     }
 
     /// Sends a WebSocket ping, for protocols without one of their own.
     pub(super) fn send_ping(&mut self) {
-        self.frames.push(Message::Ping(bytes::Bytes::new()));
+        self.frames.push_back(Message::Ping(bytes::Bytes::new()));
     }
 
     /// Closes after what was sent.
@@ -196,7 +196,7 @@ impl<S: Speaker> Connection<S> {
             Some(Ok(Message::Text(text))) => self.turn(|speaker, turn| speaker.received(&text, turn)).await,
             Some(Ok(Message::Binary(_))) => self.turn(Speaker::received_binary).await,
             // Pings are answered by the WebSocket layer; the answer leaves with the next flush.
-            Some(Ok(Message::Ping(_))) => self.flush().await,
+            Some(Ok(Message::Ping(_))) => self.write(VecDeque::new()).await,
             Some(Ok(Message::Pong(_))) => None,
             Some(Ok(Message::Close(_))) | None => Some(End::Gone),
             Some(Err(error)) => Some(self.broken(&error)),
@@ -246,42 +246,33 @@ impl<S: Speaker> Connection<S> {
 
     /// Gives the speaker its turn and writes what it says.
     async fn turn(&mut self, act: impl FnOnce(&mut S, &mut Turn<'_, S::Done>)) -> Option<End> {
-        let (mut frames, mut closing) = (Vec::new(), None);
+        let (mut frames, mut closing) = (VecDeque::new(), None);
         act(
             &mut self.speaker,
             &mut Turn { frames: &mut frames, jobs: &mut self.jobs, closing: &mut closing },
         );
-        for frame in frames {
-            if let Some(end) = self.feed(frame).await {
-                return Some(end);
+        let ended = self.write(frames).await;
+        ended.or(closing.map(End::Close))
+    }
+
+    /// Writes frames and flushes them. The deadline is for progress: a slow peer is served, a stalled one is not.
+    async fn write(&mut self, mut frames: VecDeque<Message>) -> Option<End> {
+        loop {
+            let waiting = frames.len();
+            match timeout(self.app.options.write_timeout, feed_and_flush(&mut self.socket, &mut frames)).await
+            {
+                Ok(Ok(())) => return None,
+                Ok(Err(_)) => return Some(End::Gone),
+                Err(_) if frames.len() < waiting => {}
+                Err(_) => return Some(self.too_slow()),
             }
         }
-        match closing {
-            Some(closing) => Some(End::Close(closing)),
-            None => self.flush().await,
-        }
     }
 
-    async fn feed(&mut self, frame: Message) -> Option<End> {
-        let written = timeout(self.app.options.write_timeout, self.socket.feed(frame)).await;
-        self.written(&written)
-    }
-
-    async fn flush(&mut self) -> Option<End> {
-        let written = timeout(self.app.options.write_timeout, self.socket.flush()).await;
-        self.written(&written)
-    }
-
-    fn written(&self, written: &Result<Result<(), axum::Error>, Elapsed>) -> Option<End> {
-        match written {
-            Ok(Ok(())) => None,
-            Ok(Err(_)) => Some(End::Gone),
-            Err(_) => {
-                self.app.hub.metrics().slow_consumers_closed.inc();
-                let refusal = Refusal::new(Code::SlowConsumer, "the socket took nothing for too long");
-                Some(End::Close(self.speaker.closing(&CloseReason::Refused(&refusal))))
-            }
-        }
+    fn too_slow(&self) -> End {
+        self.app.hub.metrics().slow_consumers_closed.inc();
+        let refusal = Refusal::new(Code::SlowConsumer, "the socket took nothing for too long");
+        End::Close(self.speaker.closing(&CloseReason::Refused(&refusal)))
     }
 
     /// Says goodbye and waits for the answer, so that the peer reads the close frame before the socket is gone.
@@ -295,4 +286,20 @@ impl<S: Speaker> Connection<S> {
         // A peer that does not answer in time is cut; there is nobody left to tell.
         let _ = timeout(CLOSE_ANSWER_TIMEOUT, goodbye).await;
     }
+}
+
+/// Puts frames into the socket's buffer, which is written whenever it is full, and writes the rest.
+///
+/// Cancel safety: a frame is taken out of the queue only when the buffer takes it.
+async fn feed_and_flush(socket: &mut WebSocket, frames: &mut VecDeque<Message>) -> Result<(), axum::Error> {
+    poll_fn(|context| {
+        while !frames.is_empty() {
+            ready!(socket.poll_ready_unpin(context))?;
+            if let Some(frame) = frames.pop_front() {
+                socket.start_send_unpin(frame)?;
+            }
+        }
+        socket.poll_flush_unpin(context)
+    })
+    .await
 }
