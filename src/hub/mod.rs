@@ -143,3 +143,6 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,3 +123,37 @@ async fn a_second_server_on_the_same_directory_is_refused() {
     assert!(error.contains(&dir.path().display().to_string()), "{error}");
     publish(&server, 0..1).await;
 }
+
+#[tokio::test]
+async fn after_an_io_error_publishing_stops_for_good_while_reading_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::on_disk(dir.path());
+    let cursors = publish(&server, 0..3).await;
+    let mut live = start(&server, Value::Null).await;
+    live.nothing_more().await;
+
+    // The database refuses what is written, as a broken disk would.
+    let mut files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let database =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "db")).next().unwrap();
+    let breaking = rusqlite::Connection::open(database).unwrap();
+    breaking
+        .execute_batch(
+            "CREATE TRIGGER broken BEFORE INSERT ON events BEGIN SELECT RAISE(FAIL, 'disk I/O error'); END",
+        )
+        .unwrap();
+    let event = json!({ "type": "task.progress", "id": "3" });
+    let (status, problem) = crate::support::post_json(&server.url("/events"), &event).await;
+    assert_eq!((status, &problem["code"]), (503, &json!("UNAVAILABLE")), "{problem}");
+    assert!(!problem.to_string().contains("disk I/O"), "causes stay inside: {problem}");
+    breaking.execute_batch("DROP TRIGGER broken").unwrap();
+
+    let (status, _) = crate::support::post_json(&server.url("/events"), &event).await;
+    assert_eq!(status, 503, "a log that failed once takes nothing more");
+    assert_eq!(reqwest::get(server.url("/health/ready")).await.unwrap().status(), 503);
+    assert_eq!(reqwest::get(server.url("/health/live")).await.unwrap().status(), 200);
+    let mut replay = start(&server, json!({ "after": cursors[0] })).await;
+    ids(&mut replay, 1..3).await;
+    replay.close().await;
+    live.close().await;
+}

@@ -1,0 +1,196 @@
+//! The pipeline over a log in memory: positions at their edges, tails against what was published, history against a list.
+
+use super::*;
+use crate::{
+    bus,
+    event::{Draft, Epoch, Family, FilterDraft, StartPosition},
+    log::{MemoryLog, MemoryOptions},
+};
+use futures_util::StreamExt;
+use proptest::prelude::*;
+
+fn hub(ring_batches_max: usize, events_max: Option<usize>) -> Hub {
+    let bus = Bus::new(&bus::Options { ring_batches_max });
+    let ring = bus.clone();
+    let options = MemoryOptions { events_max, ..MemoryOptions::default() };
+    let log = MemoryLog::open(options, Box::new(move |batch| ring.publish(batch)));
+    Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default())
+}
+
+fn event(event_type: &str, id: usize) -> NewEvent {
+    let draft = Draft { event_type: event_type.to_owned(), id: Some(id.to_string()), ..Draft::default() };
+    NewEvent::new(draft, &Limits::default()).unwrap()
+}
+
+async fn publish(hub: &Hub, ids: std::ops::Range<usize>) {
+    for id in ids {
+        let event_type = if id.is_multiple_of(2) { "task.created" } else { "agent.created" };
+        hub.publish(&Principal::anonymous(), vec![event(event_type, id)]).await.unwrap();
+    }
+}
+
+async fn locate(hub: &Hub, start: StartPosition) -> Result<Option<u64>, Code> {
+    let located = hub.locate(&Principal::anonymous(), &EventFilter::default(), &start).await;
+    located.map(|offset| offset.map(Offset::get)).map_err(|refusal| refusal.code)
+}
+
+async fn take(tail: &mut Tail, count: usize) -> Vec<usize> {
+    let mut ids = Vec::new();
+    while ids.len() < count {
+        ids.extend(
+            tail.next().await.unwrap().unwrap().iter().map(|event| event.id().parse::<usize>().unwrap()),
+        );
+    }
+    ids
+}
+
+#[tokio::test]
+async fn a_cursor_is_judged_exactly_at_the_ends_of_the_log() {
+    let hub = hub(16, Some(10));
+    publish(&hub, 0..30).await;
+    let Bounds { earliest, head } = hub.bounds();
+    assert_eq!((earliest.get(), head.get()), (21, 30));
+    let after = |offset| StartPosition::After(hub.cursor(Offset::new(offset)));
+    assert_eq!(locate(&hub, after(19)).await, Err(Code::CursorExpired));
+    assert_eq!(locate(&hub, after(20)).await, Ok(Some(20)));
+    assert_eq!(locate(&hub, after(30)).await, Ok(Some(30)));
+    assert_eq!(locate(&hub, after(31)).await, Err(Code::CursorAhead));
+    let foreign = Cursor { epoch: Epoch::new(1), offset: Offset::new(25) };
+    assert_eq!(locate(&hub, StartPosition::After(foreign)).await, Err(Code::EpochChanged));
+    assert_eq!(locate(&hub, StartPosition::Earliest).await, Ok(Some(20)));
+    assert_eq!(locate(&hub, StartPosition::Live).await, Ok(None));
+}
+
+#[tokio::test]
+async fn an_expired_cursor_names_the_earliest_from_which_nothing_is_missing() {
+    let hub = hub(16, Some(10));
+    publish(&hub, 0..30).await;
+    let start = StartPosition::After(hub.cursor(Offset::new(3)));
+    let filter = EventFilter::default();
+    let refusal = hub.locate(&Principal::anonymous(), &filter, &start).await.unwrap_err();
+    let earliest = Cursor::parse(refusal.detail("earliest").unwrap()).unwrap();
+    let mut tail = hub.tail(&Principal::anonymous(), filter, earliest.offset);
+    assert_eq!(take(&mut tail, 10).await, (20..30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn last_counts_matching_events_only() {
+    let hub = hub(16, None);
+    publish(&hub, 0..20).await;
+    let tasks = EventFilter::default().within(Family::Task);
+    let located =
+        hub.locate(&Principal::anonymous(), &tasks, &StartPosition::Last(3)).await.unwrap().unwrap();
+    let mut tail = hub.tail(&Principal::anonymous(), tasks.clone(), located);
+    assert_eq!(take(&mut tail, 3).await, [14, 16, 18]);
+    for wrong in [0, 10_001] {
+        let refused =
+            hub.locate(&Principal::anonymous(), &tasks, &StartPosition::Last(wrong)).await.unwrap_err();
+        assert_eq!((refused.code, refused.detail("field")), (Code::InvalidFilter, Some("start.last")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tails_that_start_anywhere_and_lag_get_everything_once_and_in_order() {
+    const EVENTS: usize = 3_000;
+    // A ring of two batches, so that every tail lags again and again.
+    let hub = hub(2, None);
+    publish(&hub, 0..100).await;
+    let publishing = tokio::spawn({
+        let hub = hub.clone();
+        async move { publish(&hub, 100..EVENTS).await }
+    });
+    let mut tails = Vec::new();
+    for start in 0..20 {
+        let mut tail = hub.tail(&Principal::anonymous(), EventFilter::default(), Offset::new(start * 5));
+        let first = usize::try_from(start * 5).unwrap();
+        tails.push(tokio::spawn(async move { (first, take(&mut tail, EVENTS - first).await) }));
+        tokio::task::yield_now().await;
+    }
+    publishing.await.unwrap();
+    for tail in tails {
+        let (first, ids) = tail.await.unwrap();
+        assert_eq!(ids, (first..EVENTS).collect::<Vec<_>>());
+    }
+    assert!(hub.metrics().tail_lagged.get() > 0, "the ring was too large to test anything");
+}
+
+#[tokio::test]
+async fn a_tail_that_retention_overtakes_says_where_it_stopped() {
+    let hub = hub(2, Some(10));
+    publish(&hub, 0..5).await;
+    let mut events =
+        Box::pin(hub.tail(&Principal::anonymous(), EventFilter::default(), Offset::ZERO).into_stream());
+    for id in 0..5 {
+        assert_eq!(events.next().await.unwrap().unwrap().id(), id.to_string());
+    }
+    publish(&hub, 5..100).await;
+    let refusal = events.next().await.unwrap().unwrap_err();
+    assert_eq!(refusal.code, Code::CursorExpired);
+    assert_eq!(Cursor::parse(refusal.detail("cursor").unwrap()).unwrap().offset, Offset::new(5));
+    assert!(events.next().await.is_none(), "nothing follows an error");
+}
+
+#[tokio::test]
+async fn too_many_events_or_none_are_refused_before_the_log() {
+    let hub = hub(2, None);
+    for count in [0, PUBLISH_EVENTS_MAX + 1] {
+        let events = (0..count).map(|id| event("a", id)).collect();
+        let refused = hub.publish(&Principal::anonymous(), events).await.unwrap_err();
+        assert_eq!((refused.code, refused.detail("field")), (Code::TooMany, Some("events")));
+    }
+    assert_eq!(hub.bounds().head, Offset::ZERO);
+    assert_eq!(hub.metrics().publishes_refused.get(), 2);
+}
+
+/// The definition of Relay's arguments on a list.
+fn oracle(ids: &[usize], request: &HistoryRequest) -> (Vec<usize>, bool, bool) {
+    let inside = |id: &&usize| {
+        let offset = Offset::new(**id as u64 + 1);
+        request.after.is_none_or(|cursor| offset > cursor.offset)
+            && request.before.is_none_or(|cursor| offset < cursor.offset)
+    };
+    let inside: Vec<usize> = ids.iter().filter(inside).copied().collect();
+    let count = |given: Option<i64>| usize::try_from(given.unwrap_or(50)).unwrap().min(inside.len());
+    match request.first {
+        Some(_) => {
+            let (page, rest) = inside.split_at(count(request.first));
+            (page.to_vec(), !rest.is_empty(), false)
+        }
+        None => {
+            let (rest, page) = inside.split_at(inside.len() - count(request.last));
+            (page.to_vec(), false, !rest.is_empty())
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn history_pages_as_the_naive_oracle_says(
+        logged in 0..40_usize,
+        tasks_only: bool,
+        count in prop::option::of(1..50_i64),
+        is_first: bool,
+        after in prop::option::of(0..41_u64),
+        before in prop::option::of(0..41_u64),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let hub = hub(64, None);
+            publish(&hub, 0..logged).await;
+            let head = hub.bounds().head.get();
+            let cursor = |offset: Option<u64>| offset.map(|offset| hub.cursor(Offset::new(offset.min(head))));
+            let filter = match tasks_only {
+                true => EventFilter::default().within(Family::Task),
+                false => EventFilter::new(FilterDraft::default()).unwrap(),
+            };
+            let (first, last) = if is_first && count.is_some() { (count, None) } else { (None, count) };
+            let request = HistoryRequest { filter, first, after: cursor(after), last, before: cursor(before) };
+            let ids: Vec<usize> = (0..logged).filter(|id| !tasks_only || id.is_multiple_of(2)).collect();
+            let page = hub.history(&Principal::anonymous(), request.clone()).await.unwrap();
+            let got: Vec<usize> = page.events.iter().map(|event| event.id().parse().unwrap()).collect();
+            prop_assert_eq!((got, page.has_next, page.has_previous), oracle(&ids, &request));
+            Ok(())
+        })?;
+    }
+}
