@@ -47,6 +47,14 @@ export function startTail(test, server, args) {
   return child.lines;
 }
 
+/** Runs the binary to its end and returns its exit code and what it said. */
+export async function run(args, { env } = {}) {
+  const said = [];
+  const child = start(args[0], args, { env, read: (line) => said.push(line) });
+  const { code } = await within(child.ended, `fanfare ${args.join(" ")} ends`);
+  return { code, stdout: said.join("\n"), stderr: child.errors() };
+}
+
 /** Starts the binary; `read` makes an arrival of each line of its stdout. */
 function start(name, args, { env = {}, read = (line) => line }) {
   const child = spawn(BINARY, args, {
@@ -75,6 +83,8 @@ function start(name, args, { env = {}, read = (line) => line }) {
   });
   return {
     lines,
+    ended,
+    errors: () => errors,
     /** Sends the signal unless the process has ended, and returns how it ended. */
     stop(signal) {
       if (running.has(child)) child.kill(signal);

@@ -134,8 +134,7 @@ async fn after_an_io_error_publishing_stops_for_good_while_reading_goes_on() {
 
     // The database refuses what is written, as a broken disk would.
     let mut files = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
-    let database =
-        files.filter(|path| path.extension().is_some_and(|extension| extension == "db")).next().unwrap();
+    let database = files.find(|path| path.extension().is_some_and(|extension| extension == "db")).unwrap();
     let breaking = rusqlite::Connection::open(database).unwrap();
     breaking
         .execute_batch(
