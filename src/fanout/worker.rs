@@ -6,10 +6,12 @@
 use super::{Form, Payload, Renderer, Shared, registry::GroupPlan};
 use crate::{error::Refusal, event::Event, hub::Tail, metrics::Metrics};
 use futures_util::FutureExt;
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 /// So many events are planned and delivered at once: enough to fill a flush, few enough to hand out soon.
 const STEP_EVENTS_MAX: usize = 256;
+/// A log that cannot be read is not asked again at once.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Delivers until the hub ends.
 pub(super) async fn run(shared: Arc<Shared>, mut tail: Tail) {
@@ -21,7 +23,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut tail: Tail) {
                 }
             }
             Ok(None) => return,
-            Err(refusal) => tail = start_over(&shared, &refusal),
+            Err(refusal) => {
+                tail = start_over(&shared, &refusal);
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
         }
     }
 }

@@ -96,8 +96,7 @@ async fn serve(
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
         .keep_alive_interval(Some(header_timeout))
-        .keep_alive_timeout(header_timeout)
-        .enable_connect_protocol();
+        .keep_alive_timeout(header_timeout);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

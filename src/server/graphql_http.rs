@@ -16,7 +16,7 @@ use crate::{
 };
 use axum::{
     Router,
-    extract::{FromRequestParts, Query, Request, State, ws::WebSocketUpgrade},
+    extract::{Query, Request, State},
     http::{HeaderMap, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Redirect, Response},
     routing::any,
@@ -32,7 +32,7 @@ pub(super) fn routes() -> Router<App> {
 async fn graphql(State(app): State<App>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
     if upgrade::is_wanted(&parts.headers) {
-        return upgrade(app, &mut parts).await;
+        return upgrade::graphql(app, &mut parts).await;
     }
     if parts.method == Method::GET && wants_page(&parts) {
         return Redirect::to("/graphiql").into_response();
@@ -64,15 +64,6 @@ async fn graphql(State(app): State<App>, request: Request) -> Response {
                 media.answer(&answer, status)
             }
         },
-    }
-}
-
-async fn upgrade(app: App, parts: &mut Parts) -> Response {
-    let admission = parts.extensions.get().cloned().map(axum::Extension);
-    let headers = parts.headers.clone();
-    match WebSocketUpgrade::from_request_parts(parts, &app).await {
-        Ok(upgrade) => upgrade::graphql(State(app), admission, headers, upgrade).await,
-        Err(rejection) => rejection.into_response(),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::protocol::jsonrpc::{
 };
 use axum::{
     Router,
-    extract::{FromRequestParts, Request, State, ws::WebSocketUpgrade},
+    extract::{Request, State},
     http::{Method as Verb, StatusCode, header},
     response::{IntoResponse, Response},
     routing::any,
@@ -20,12 +20,7 @@ pub(super) fn routes() -> Router<App> {
 async fn receive(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     if upgrade::is_wanted(&parts.headers) {
-        let admission = parts.extensions.get().cloned().map(axum::Extension);
-        let headers = parts.headers.clone();
-        return Ok(match WebSocketUpgrade::from_request_parts(&mut parts, &app).await {
-            Ok(upgrade) => upgrade::rpc(State(app), admission, headers, upgrade).await,
-            Err(rejection) => rejection.into_response(),
-        });
+        return Ok(upgrade::rpc(app, &mut parts).await);
     }
     if parts.method != Verb::POST {
         let problem = Problem::with_status(

@@ -167,13 +167,9 @@ impl RpcSpeaker {
                 self.gateway_stop();
                 self.gateway.position = None;
                 self.session.set_gateway(None);
-                Some(Ok("true".to_owned()))
+                Some(Ok(self.gateway_filter()))
             }
-            Method::GatewaySubscription => {
-                let mut text = String::new();
-                write_gateway_subscription(self.session.gateway().map(|filter| &**filter), None, &mut text);
-                Some(Ok(text))
-            }
+            Method::GatewaySubscription => Some(Ok(self.gateway_filter())),
             Method::EventsSubscribe { filter, start } => match self.session.open() {
                 Ok(id) => {
                     self.subscribe(message, id, *filter, start, turn);
@@ -221,6 +217,13 @@ impl RpcSpeaker {
         self.session.close(id);
         self.live.retain(|live| live.id != Some(id));
         Ok("true".to_owned())
+    }
+
+    /// The gateway's filter in force, as a result.
+    fn gateway_filter(&self) -> String {
+        let mut text = String::new();
+        write_gateway_subscription(self.session.gateway().map(|filter| &**filter), None, &mut text);
+        text
     }
 
     /// Takes the gateway's subscription back and remembers up to where its events have gone out.

@@ -4,7 +4,12 @@
 //! session; a peer that offers none that we speak is told 4406.
 
 use super::{
-    App, accept::Admission, graphql_ws::GraphqlSpeaker, problem::Problem, rpc_ws::RpcSpeaker, socket,
+    App,
+    accept::Admission,
+    graphql_ws::GraphqlSpeaker,
+    problem::Problem,
+    rpc_ws::RpcSpeaker,
+    socket::{self, Speaker},
 };
 use crate::{
     error::{Code, Refusal},
@@ -12,12 +17,11 @@ use crate::{
     protocol::{self, CloseReason, Closing},
 };
 use axum::{
-    Extension,
     extract::{
-        State,
+        FromRequestParts,
         ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
     },
-    http::{HeaderMap, header},
+    http::{HeaderMap, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use std::sync::Arc;
@@ -27,66 +31,67 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Opens a WebSocket that speaks a GraphQL dialect.
-pub(super) async fn graphql(
-    State(app): State<App>,
-    admission: Option<Extension<Admission>>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    if let Err(refusal) = check_origin(&app, &headers) {
-        return Problem::from(refusal).into_response();
-    }
+pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
+    let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let offered =
-        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    let dialect = protocol::negotiate(offered.flat_map(|value| value.split(',')).map(str::trim));
-    let upgrade = sized(&app, upgrade);
-    let Some(dialect) = dialect else {
-        return upgrade.on_upgrade(refuse_subprotocol);
+        offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
+    let dialect = protocol::negotiate(offered);
+    let upgrade = match begin(&app, parts).await {
+        Ok(upgrade) => upgrade,
+        Err(problem) => return problem.into_response(),
     };
-    let tracker = app.tracker.clone();
-    upgrade.protocols([dialect.name()]).on_upgrade(move |socket| {
-        tracker.track_future(async move {
-            let mailbox = Arc::new(Mailbox::new(app.options.mailbox_bytes_max));
-            let speaker = GraphqlSpeaker::new(&app, dialect, Arc::clone(&mailbox));
-            socket::run(app, socket, mailbox, speaker).await;
-            drop(admission);
-        })
-    })
+    match dialect {
+        None => upgrade.on_upgrade(refuse_subprotocol),
+        Some(dialect) => serve(app, parts, upgrade.protocols([dialect.name()]), move |app, mailbox| {
+            GraphqlSpeaker::new(app, dialect, mailbox)
+        }),
+    }
 }
 
 /// Opens a WebSocket that speaks JSON-RPC.
-pub(super) async fn rpc(
-    State(app): State<App>,
-    admission: Option<Extension<Admission>>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    if let Err(refusal) = check_origin(&app, &headers) {
-        return Problem::from(refusal).into_response();
+pub(super) async fn rpc(app: App, parts: &mut Parts) -> Response {
+    match begin(&app, parts).await {
+        Ok(upgrade) => serve(app, parts, upgrade, RpcSpeaker::new),
+        Err(problem) => problem.into_response(),
     }
+}
+
+/// Checks the request and sizes the socket.
+async fn begin(app: &App, parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
+    check_origin(app, &parts.headers)?;
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, app).await;
+    let upgrade =
+        upgrade.map_err(|rejection| Problem::with_status(rejection.status(), rejection.body_text()))?;
+    Ok(upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(app.options.request_bytes_max)
+        .max_frame_size(app.options.request_bytes_max))
+}
+
+/// Upgrades, and runs the connection to its end; until then it keeps its share of the connections allowed.
+fn serve<S: Speaker + 'static>(
+    app: App,
+    parts: &mut Parts,
+    upgrade: WebSocketUpgrade,
+    speaker: impl FnOnce(&App, Arc<Mailbox>) -> S + Send + 'static,
+) -> Response {
+    let admission = parts.extensions.remove::<Admission>();
     let tracker = app.tracker.clone();
-    sized(&app, upgrade).on_upgrade(move |socket| {
+    upgrade.on_upgrade(move |socket| {
         tracker.track_future(async move {
             let mailbox = Arc::new(Mailbox::new(app.options.mailbox_bytes_max));
-            let speaker = RpcSpeaker::new(&app, Arc::clone(&mailbox));
+            let speaker = speaker(&app, Arc::clone(&mailbox));
             socket::run(app, socket, mailbox, speaker).await;
             drop(admission);
         })
     })
 }
 
-/// Does the request ask for an upgrade to a WebSocket (RFC 6455 over HTTP/1.1, RFC 8441 over HTTP/2)?
+/// Does the request ask for an upgrade to a WebSocket (RFC 6455, section 4.1)?
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     let names_websocket = |value: &str| value.eq_ignore_ascii_case("websocket");
     headers.get(header::UPGRADE).and_then(|value| value.to_str().ok()).is_some_and(names_websocket)
-}
-
-fn sized(app: &App, upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(app.options.request_bytes_max)
-        .max_frame_size(app.options.request_bytes_max)
 }
 
 /// Browsers send an origin and nobody else has to; a page of another origin must not speak in its visitor's name.

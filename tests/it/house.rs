@@ -30,12 +30,13 @@ const ROOMS: [(&str, &[&str]); 14] = [
 ];
 
 /// What appears only where it is at home: the text, and the paths below `src` that may hold it.
-const AT_HOME: [(&str, &[&str]); 9] = [
+const AT_HOME: [(&str, &[&str]); 10] = [
     ("async_graphql::", &["graphql/", "server/operation.rs"]),
     ("axum::", &["server/"]),
     ("hyper", &["server/accept.rs"]),
     ("rusqlite::", &["log/"]),
     ("Event::logged(", &["log/", "event/"]),
+    ("StoredEvent", &["log/", "event/"]),
     ("Payload::new(", &["fanout/"]),
     ("RecvError::Lagged", &["hub/tail.rs"]),
     (

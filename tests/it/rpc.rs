@@ -61,7 +61,8 @@ async fn the_gateways_filter_is_replaced_at_runtime_and_can_be_taken_back() {
     server.publish("task.created", json!({ "id": "7" })).await;
     let event = socket.json().await["params"].clone();
     assert_eq!((&event["type"], &event["event"]["id"]), (&json!("Event"), &json!("7")));
-    result(&mut socket, 3, "gateway.unsubscribe", json!({})).await;
+    let unsubscribed = result(&mut socket, 3, "gateway.unsubscribe", json!({})).await;
+    assert_eq!(unsubscribed, json!({ "filter": null }));
     server.publish("task.created", json!({ "id": "8" })).await;
     assert_eq!(result(&mut socket, 4, "gateway.subscription", json!({})).await["filter"], Value::Null);
     socket.close().await;
