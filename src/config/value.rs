@@ -353,8 +353,10 @@ impl Value for Option<NonZeroUsize> {
 
 impl Value for String {
     fn read(text: &str, _: &Unit) -> Option<Self> {
-        let filter = tracing_subscriber::EnvFilter::builder().parse(text);
-        (!text.trim().is_empty() && filter.is_ok()).then(|| text.to_owned())
+        // tracing-subscriber 0.3.23 cuts the text at byte positions and panics inside a longer character; names of modules
+        // and levels are ASCII anyway.
+        let is_plain = text.is_ascii() && !text.trim().is_empty();
+        (is_plain && tracing_subscriber::EnvFilter::builder().parse(text).is_ok()).then(|| text.to_owned())
     }
 
     fn show(&self, _: &Unit) -> Option<toml::Value> {

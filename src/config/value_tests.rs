@@ -1,7 +1,7 @@
 //! How values are read and shown.
 
 use super::*;
-use crate::config::{Config, TABLE};
+use crate::config::{Config, Setting, TABLE};
 use proptest::prelude::*;
 
 const BYTES: Unit = Unit::Bytes(1, usize::MAX);
@@ -129,4 +129,11 @@ proptest! {
             let _ = (setting.read)(&mut config, &text);
         }
     }
+}
+
+#[test]
+fn a_log_filter_beyond_ascii_is_refused_and_does_not_panic() {
+    let log = Setting::find("log").unwrap();
+    assert_eq!((log.read)(&mut Config::default(), "\t:\u{202e}=$R:V="), None);
+    assert_eq!((log.read)(&mut Config::default(), "fanfare=debug,warn"), Some(()));
 }
