@@ -114,6 +114,23 @@ pub fn operation_kind(
     Ok(operation(document, operation_name)?.ty)
 }
 
+/// The variables of the operation that would run, with the defaults of those that were left out: async-graphql 8.0.0-rc.5 looks at
+/// given variables only when it resolves `@skip` and `@include`.
+///
+/// # Errors
+/// As [`operation_kind`].
+pub fn with_defaults(
+    document: &ExecutableDocument,
+    operation_name: Option<&str>,
+    mut variables: Variables,
+) -> Result<Variables, Refusal> {
+    for definition in &operation(document, operation_name)?.variable_definitions {
+        let Some(default) = &definition.node.default_value else { continue };
+        variables.entry(definition.node.name.node.clone()).or_insert_with(|| default.node.clone());
+    }
+    Ok(variables)
+}
+
 /// The canonical selection of a subscription. Of the root field's arguments only those named in `required` stay, each with the
 /// value `""`: without them the text would not be valid, and their real values belong to the filter.
 ///

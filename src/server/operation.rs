@@ -86,7 +86,9 @@ pub(super) fn admit(app: &App, operation: Operation) -> Result<Admitted, Refusal
         None => Variables::default(),
     };
     guard::admit_variables(&document, &variables, &app.options.guard)?;
-    let kind = selection::operation_kind(&document, operation.operation_name.as_deref())?;
+    let name = operation.operation_name.as_deref();
+    let kind = selection::operation_kind(&document, name)?;
+    let variables = selection::with_defaults(&document, name, variables)?;
     Ok(Admitted { kind, document, variables, operation })
 }
 

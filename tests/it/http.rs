@@ -166,3 +166,12 @@ async fn probes_metrics_schema_and_version_answer() {
     assert_eq!(get("/schema.graphql").await.text().await.unwrap().trim(), committed.trim());
     assert!(get("/version").await.text().await.unwrap().contains(env!("CARGO_PKG_VERSION")));
 }
+
+#[tokio::test]
+async fn a_left_out_variable_has_its_default_everywhere() {
+    let server = TestServer::start();
+    let query = "query ($no: Boolean = true, $yes: Boolean = false) { a: version @skip(if: $no) b: version @include(if: $yes) c: __typename }";
+    assert_eq!(server.graphql(query, json!({})).await["data"], json!({ "c": "Query" }));
+    let both = server.graphql(query, json!({ "no": false, "yes": true })).await;
+    assert!(both["data"]["a"].is_string() && both["data"]["b"].is_string(), "{both}");
+}
