@@ -64,7 +64,7 @@ async fn hostile_documents_are_refused_over_http() {
         assert!(answer.to_string().len() < 4_096, "{name}: an error must not grow with what caused it");
     }
     assert_eq!(server.graphql("{ version }", json!({})).await["errors"], Value::Null);
-    // Not judged here, where other tests run beside; `cargo test --test it hostile -- --nocapture` shows it.
+    // Not judged here, where other tests run beside; `cargo test --test it -- hostile --nocapture` shows it.
     println!("the slowest refusal, there and back: {slowest:?}");
 }
 
