@@ -71,7 +71,9 @@ enum Gate {
     Open,
     /// Live payloads wait until a replay has put the past before them.
     Held,
-    /// Live payloads were turned away; the reader is told when it has taken the rest.
+    /// Live payloads were turned away while a replay runs; the replay learns it at its end, the reader never.
+    Overflown,
+    /// Live payloads were turned away from an open queue; the reader is told when it has taken the rest.
     Lagging,
 }
 
@@ -179,17 +181,18 @@ impl Mailbox {
                 state.held_bytes += more;
                 return Pushed::Taken;
             }
-            (Gate::Open | Gate::Held, false) => {
-                let is_open = queue.gate == Gate::Open;
+            (Gate::Open, false) => {
                 queue.gate = Gate::Lagging;
-                let held = bytes(&std::mem::take(&mut queue.held));
-                state.held_bytes -= held;
-                if is_open {
-                    self.announce(state, key);
-                }
+                self.announce(state, key);
                 return Pushed::Refused;
             }
-            (Gate::Lagging, _) => return Pushed::Refused,
+            (Gate::Held, false) => {
+                queue.gate = Gate::Overflown;
+                let held = bytes(&std::mem::take(&mut queue.held));
+                state.held_bytes -= held;
+                return Pushed::Refused;
+            }
+            (Gate::Overflown | Gate::Lagging, _) => return Pushed::Refused,
         }
         self.announce(state, key);
         Pushed::Taken
@@ -226,7 +229,7 @@ impl Mailbox {
         let mut state = self.lock();
         let Some(queue) = state.queue(key) else { return true };
         queue.through = queue.through.max(through);
-        if queue.gate == Gate::Lagging {
+        if queue.gate == Gate::Overflown {
             queue.gate = Gate::Held;
             return false;
         }
@@ -261,7 +264,7 @@ impl Mailbox {
         Some(match (queue.items.front(), queue.gate) {
             (Some(next), _) => next.offset().previous(),
             (None, Gate::Open) => queue.through.max(routed),
-            (None, Gate::Held | Gate::Lagging) => queue.through,
+            (None, Gate::Held | Gate::Overflown | Gate::Lagging) => queue.through,
         })
     }
 

@@ -94,6 +94,19 @@ fn held_payloads_without_room_send_the_replay_on() {
 }
 
 #[test]
+fn a_replay_that_runs_is_the_only_one_even_when_live_payloads_overflow_meanwhile() {
+    let mailbox = Mailbox::new(100);
+    mailbox.open(1, Offset::ZERO, true);
+    assert_eq!(mailbox.push_live(1, &[payload(5, 60)]), Pushed::Taken);
+    assert_eq!(mailbox.push_live(1, &[payload(6, 60)]), Pushed::Refused);
+    mailbox.push_replayed(1, payload(4, 9));
+    // The reader takes everything before the replay is at its end; told that it lags, it would start a second replay.
+    assert_eq!(taken(&mailbox), pairs(&[(1, "4")]));
+    assert_eq!(taken(&mailbox), []);
+    assert!(!mailbox.release(1, Offset::new(4)), "what was turned away must be read again");
+}
+
+#[test]
 fn an_ended_queue_gives_what_it_has_first_and_a_closed_one_nothing() {
     let mailbox = Mailbox::new(100);
     mailbox.open(1, Offset::ZERO, false);
