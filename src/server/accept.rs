@@ -14,7 +14,14 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -84,7 +91,10 @@ async fn serve(
     // Events are small and wanted now; a failure here only costs latency.
     let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&has_asked);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(admission.clone());
         router.call(request)
     });
@@ -101,6 +111,10 @@ async fn serve(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = first_request_missing(&has_asked, header_timeout) => {
+            tracing::debug!("a peer never got to its first request");
+            return;
+        }
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -108,5 +122,36 @@ async fn serve(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// Ends when the first request has not come in time: hyper's own deadline begins only once it knows the version of HTTP, and
+/// for HTTP/2 not at all.
+async fn first_request_missing(has_asked: &AtomicBool, due: Duration) {
+    tokio::time::sleep(due).await;
+    if has_asked.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{io::AsyncWriteExt, time::timeout};
+
+    /// Whatever a peer has begun to say, it must have asked something by the deadline.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_never_gets_to_its_request_is_let_go() {
+        for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: x\r\n"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            peer.write_all(begun.as_bytes()).await.unwrap();
+            let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+            let due = Duration::from_secs(10);
+            let served =
+                serve(stream, Router::new(), due, Admission(Arc::new(permit)), CancellationToken::new());
+            assert!(timeout(6 * due, served).await.is_ok(), "{begun:?} held its connection");
+        }
     }
 }
