@@ -1,6 +1,7 @@
-//! What members of a group see of an event: a [`Form`] says how, its [`Renderer`] does it, a [`Payload`] is the result.
+//! What members of a group see of an event: a [`Form`] says how, its [`Renderer`] does it, a [`Payload`](super::Payload) is
+//! the result.
 
-use crate::event::{Event, Offset, write_event};
+use crate::event::{Event, write_event};
 use std::{fmt, pin::Pin, sync::Arc};
 
 /// A way to render events that many subscriptions can share.
@@ -22,32 +23,6 @@ pub type RenderFuture<'a> = Pin<Box<dyn Future<Output = Option<String>> + Send +
 pub trait Renderer: Send {
     /// The text of one event. May panic; that costs this event of this group only.
     fn render<'a>(&'a mut self, event: &'a Arc<Event>) -> RenderFuture<'a>;
-}
-
-/// An event as its group sees it, encoded once. Born in `fanout` only; cloning shares it.
-#[derive(Clone, Debug)]
-pub struct Payload(Arc<Rendered>);
-
-#[derive(Debug)]
-struct Rendered {
-    offset: Offset,
-    text: String,
-}
-
-impl Payload {
-    pub(super) fn new(offset: Offset, text: String) -> Self {
-        Payload(Arc::new(Rendered { offset, text }))
-    }
-
-    /// The place of the event.
-    pub fn offset(&self) -> Offset {
-        self.0.offset
-    }
-
-    /// The JSON text.
-    pub fn text(&self) -> &str {
-        &self.0.text
-    }
 }
 
 /// A form that is a plain function of the event, such as the whole event as JSON.

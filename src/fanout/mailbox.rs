@@ -1,17 +1,20 @@
 //! The bounded place where payloads wait for one connection: a queue for each of its subscriptions.
 //!
-//! Flow: the worker and replays put payloads in; the connection takes them out, subscriptions in turn.
+//! Flow: the worker and replays put runs of payloads in; the connection takes them out, subscriptions in turn.
 //! Invariants: a queue is contiguous, so what is in it can always be sent; when the connection's byte budget is used up a
 //! queue takes no more live payloads and its subscription reads the log again; the lock is held for moves only.
 
-use super::Payload;
-use crate::{error::Refusal, event::Offset};
+use super::{Run, conflate::conflate};
+use crate::{
+    error::Refusal,
+    event::{Offset, Overflow},
+};
 use futures_util::task::AtomicWaker;
 use std::{
     collections::VecDeque,
     future::poll_fn,
     sync::{Mutex, MutexGuard, PoisonError},
-    task::Poll,
+    task::{Context, Poll},
 };
 use tokio::sync::Notify;
 
@@ -19,13 +22,15 @@ use tokio::sync::Notify;
 pub type Key = u64;
 
 /// A queue longer than this gives its memory back when it is empty.
-const IDLE_CAPACITY_MAX: usize = 64;
+const IDLE_CAPACITY_MAX: usize = 4;
+/// So many bytes of one subscription go out before it is the turn of the next.
+const TURN_BYTES: usize = 16 * 1024;
 
 /// What a connection takes out for one of its subscriptions.
 #[derive(Debug)]
 pub enum Delivery {
-    /// The next event.
-    Payload(Payload),
+    /// The next events.
+    Run(Run),
     /// The subscription fell behind: everything before has been taken, the rest is in the log. The connection answers by
     /// [`Subscription::catch_up`](super::Subscription::catch_up).
     Lagged,
@@ -56,9 +61,10 @@ struct State {
 
 #[derive(Debug)]
 struct Queue {
-    items: VecDeque<Payload>,
-    held: VecDeque<Payload>,
+    items: VecDeque<Run>,
+    held: VecDeque<Run>,
     gate: Gate,
+    overflow: Overflow,
     is_ready: bool,
     /// Everything that matches up to here has been put in.
     through: Offset,
@@ -96,30 +102,34 @@ impl Mailbox {
     ///
     /// Cancel safety: yes. One task at a time may wait.
     pub async fn ready(&self) {
-        poll_fn(|context| {
-            self.reader.register(context.waker());
-            match self.lock().ready.is_empty() {
-                true => Poll::Pending,
-                false => Poll::Ready(()),
-            }
-        })
-        .await;
+        poll_fn(|context| self.poll_ready(context)).await;
     }
 
-    /// Takes out up to about `bytes_max` bytes, one delivery of each subscription in turn.
+    /// Is there something to take? If not, the task is woken once there is; one task at a time.
+    pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.reader.register(context.waker());
+        match self.lock().ready.is_empty() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    /// Takes out up to about `bytes_max` bytes, the subscriptions in turn.
     pub fn take(&self, bytes_max: usize, out: &mut Vec<(Key, Delivery)>) {
         let mut state = self.lock();
         let mut taken = 0;
         while taken < bytes_max {
             let Some(key) = state.ready.pop_front() else { break };
-            let Some(delivery) = state.next_of(key) else { continue };
-            if let Delivery::Payload(payload) = &delivery {
-                taken += payload.text().len();
+            let is_alone = state.ready.is_empty();
+            let turn = if is_alone { bytes_max - taken } else { TURN_BYTES.min(bytes_max - taken) };
+            let Some(delivery) = state.next_of(key, turn) else { continue };
+            if let Delivery::Run(run) = &delivery {
+                taken += run.bytes();
             }
             out.push((key, delivery));
         }
         state.queued_bytes -= taken;
-        let has_room = state.queued_bytes <= self.bytes_max / 2;
+        let has_room = state.queued_bytes <= self.room_below();
         drop(state);
         if has_room && taken > 0 {
             self.room.notify_waiters();
@@ -127,12 +137,13 @@ impl Mailbox {
     }
 
     /// Opens a queue from which everything up to `through` is left out; a held one waits for a replay.
-    pub(super) fn open(&self, key: Key, through: Offset, is_held: bool) {
+    pub(super) fn open(&self, key: Key, through: Offset, is_held: bool, overflow: Overflow) {
         let gate = if is_held { Gate::Held } else { Gate::Open };
         let queue = Queue {
             items: VecDeque::new(),
             held: VecDeque::new(),
             gate,
+            overflow,
             is_ready: false,
             through,
             ended: None,
@@ -163,29 +174,27 @@ impl Mailbox {
     }
 
     /// Puts in what the worker rendered.
-    pub(super) fn push_live(&self, key: Key, payloads: &[Payload]) -> Pushed {
-        let more = payloads.iter().map(|payload| payload.text().len()).sum::<usize>();
+    pub(super) fn push_live(&self, key: Key, run: Run) -> Pushed {
         let mut state = self.lock();
         let in_all = state.queued_bytes + state.held_bytes;
         // A payload larger than the whole budget still goes to an empty mailbox.
-        let fits = in_all == 0 || in_all + more <= self.bytes_max;
+        let fits = in_all == 0 || in_all + run.bytes() <= self.bytes_max;
         let Some(queue) = state.queue(key) else { return Pushed::Refused };
-        match (queue.gate, fits) {
+        let pushed = match (queue.gate, fits) {
             (Gate::Open, true) => {
-                queue.items.extend(payloads.iter().cloned());
-                queue.through = payloads.last().map_or(queue.through, Payload::offset);
+                let more = run.bytes();
+                queue.through = run.last().unwrap_or(queue.through);
+                queue.items.push_back(run);
                 state.queued_bytes += more;
+                Pushed::Taken
             }
             (Gate::Held, true) => {
-                queue.held.extend(payloads.iter().cloned());
+                let more = run.bytes();
+                queue.held.push_back(run);
                 state.held_bytes += more;
                 return Pushed::Taken;
             }
-            (Gate::Open, false) => {
-                queue.gate = Gate::Lagging;
-                self.announce(state, key);
-                return Pushed::Refused;
-            }
+            (Gate::Open, false) => state.overflow(key, run, self.bytes_max),
             (Gate::Held, false) => {
                 queue.gate = Gate::Overflown;
                 let held = bytes(&std::mem::take(&mut queue.held));
@@ -193,32 +202,51 @@ impl Mailbox {
                 return Pushed::Refused;
             }
             (Gate::Overflown | Gate::Lagging, _) => return Pushed::Refused,
-        }
+        };
         self.announce(state, key);
-        Pushed::Taken
+        pushed
     }
 
     /// Waits until a replay may put in more.
     ///
     /// Cancel safety: yes.
     pub(super) async fn room(&self) {
+        self.queued_at_most(self.room_below()).await;
+    }
+
+    /// Waits until everything has been taken out.
+    ///
+    /// Cancel safety: yes.
+    pub(super) async fn emptied(&self) {
+        self.queued_at_most(0).await;
+    }
+
+    async fn queued_at_most(&self, bytes: usize) {
         loop {
-            let notified = self.room.notified();
-            if self.lock().queued_bytes <= self.bytes_max / 2 {
+            let mut notified = std::pin::pin!(self.room.notified());
+            // From here on, so that what is taken out after the look is not missed.
+            notified.as_mut().enable();
+            if self.lock().queued_bytes <= bytes {
                 return;
             }
             notified.await;
         }
     }
 
+    /// Replays leave the other half to live payloads.
+    fn room_below(&self) -> usize {
+        self.bytes_max / 2
+    }
+
     /// Puts in what a replay rendered, before what is held. The replay has waited for [`Mailbox::room`].
-    pub(super) fn push_replayed(&self, key: Key, payload: Payload) {
+    pub(super) fn push_replayed(&self, key: Key, run: Run) {
         let mut state = self.lock();
         let Some(queue) = state.queue(key) else { return };
-        assert!(payload.offset() > queue.through, "a replay must continue where the queue ends");
-        queue.through = payload.offset();
-        let more = payload.text().len();
-        queue.items.push_back(payload);
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
+        assert!(first > queue.through, "a replay must continue where the queue ends");
+        queue.through = last;
+        let more = run.bytes();
+        queue.items.push_back(run);
         state.queued_bytes += more;
         self.announce(state, key);
     }
@@ -235,7 +263,7 @@ impl Mailbox {
         }
         queue.gate = Gate::Open;
         let held = std::mem::take(&mut queue.held);
-        queue.through = held.back().map_or(queue.through, Payload::offset);
+        queue.through = held.back().and_then(Run::last).unwrap_or(queue.through);
         let more = bytes(&held);
         queue.items.extend(held);
         state.held_bytes -= more;
@@ -262,7 +290,7 @@ impl Mailbox {
         let mut state = self.lock();
         let queue = state.queue(key)?;
         Some(match (queue.items.front(), queue.gate) {
-            (Some(next), _) => next.offset().previous(),
+            (Some(next), _) => next.first().map_or(queue.through, Offset::previous),
             (None, Gate::Open) => queue.through.max(routed),
             (None, Gate::Held | Gate::Overflown | Gate::Lagging) => queue.through,
         })
@@ -291,11 +319,15 @@ impl State {
         self.queues.get_mut(at).map(|(_, queue)| queue)
     }
 
-    /// Takes one delivery of a queue and puts the queue back in line while it has more.
-    fn next_of(&mut self, key: Key) -> Option<Delivery> {
+    /// Takes up to about so many bytes of a queue and puts the queue back in line while it has more.
+    fn next_of(&mut self, key: Key, bytes_max: usize) -> Option<Delivery> {
         let queue = self.queue(key)?;
         let delivery = match queue.items.pop_front() {
-            Some(payload) => Delivery::Payload(payload),
+            Some(run) => {
+                let (first, rest) = run.split(bytes_max);
+                rest.into_iter().for_each(|rest| queue.items.push_front(rest));
+                Delivery::Run(first)
+            }
             None if queue.ended.is_some() => Delivery::Ended(queue.ended.take()?),
             None if queue.gate == Gate::Lagging => {
                 queue.gate = Gate::Held;
@@ -315,10 +347,34 @@ impl State {
         }
         Some(delivery)
     }
+
+    /// There is no room for a run in an open queue.
+    fn overflow(&mut self, key: Key, run: Run, bytes_max: usize) -> Pushed {
+        let Some(queue) = self.queue(key) else { return Pushed::Refused };
+        if queue.overflow == Overflow::Replay {
+            queue.gate = Gate::Lagging;
+            return Pushed::Refused;
+        }
+        let before = bytes(&queue.items);
+        queue.through = run.last().unwrap_or(queue.through);
+        queue.items.push_back(run);
+        queue.items = conflate(std::mem::take(&mut queue.items));
+        let after = bytes(&queue.items);
+        let in_all = self.queued_bytes + self.held_bytes - before + after;
+        self.queued_bytes = self.queued_bytes - before + after;
+        // With little room won the next run would bring the same work again: the log is the better place then.
+        if in_all <= bytes_max / 4 * 3 {
+            return Pushed::Taken;
+        }
+        if let Some(queue) = self.queue(key) {
+            queue.gate = Gate::Lagging;
+        }
+        Pushed::Refused
+    }
 }
 
-fn bytes(payloads: &VecDeque<Payload>) -> usize {
-    payloads.iter().map(|payload| payload.text().len()).sum()
+fn bytes(runs: &VecDeque<Run>) -> usize {
+    runs.iter().map(Run::bytes).sum()
 }
 
 #[cfg(test)]

@@ -6,30 +6,48 @@
 //! that cannot keep up goes back to the log and nothing is dropped.
 //! Not here: what a payload looks like (a [`Form`], made by `graphql` or the edge), frames and sockets (`server`).
 
+mod cache;
+mod conflate;
 mod form;
 mod mailbox;
+mod payload;
 mod registry;
 mod subscription;
 mod worker;
 
-pub use form::{EventForm, Form, Payload, RenderFuture, Renderer};
+pub use form::{EventForm, Form, RenderFuture, Renderer};
 pub use mailbox::{Delivery, Key, Mailbox};
+pub use payload::{Payload, Run};
 pub use subscription::Subscription;
 
 use crate::{
     auth::Principal,
     error::Refusal,
-    event::{EventFilter, Offset, StartPosition},
+    event::{EventFilter, Offset, Overflow, StartPosition},
     hub::{Hub, Tail},
     metrics::Metrics,
 };
+use cache::PageCache;
 use registry::Registry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use subscription::Wanted;
 use tokio::{sync::Semaphore, task::JoinHandle};
 
-/// So many replays read the log at the same time; more wait their turn, page by page.
-const REPLAYS_READING_MAX: usize = 8;
+/// So many replays hand over a page at the same time; more wait their turn, page by page.
+const REPLAYS_MAX: usize = 8;
+/// So many bytes of rendered pages are kept for others who resume.
+const PAGES_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// What a subscriber asks for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Asked {
+    /// Which events.
+    pub filter: EventFilter,
+    /// From where on.
+    pub start: StartPosition,
+    /// What to do when the subscriber is behind.
+    pub overflow: Overflow,
+}
 
 /// The fan-out of a server. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -40,7 +58,9 @@ struct Shared {
     hub: Hub,
     metrics: Metrics,
     registry: Mutex<Registry>,
+    /// Whose turn it is to hand over a page of the past.
     replays: Semaphore,
+    pages: PageCache,
 }
 
 impl Fanout {
@@ -50,31 +70,31 @@ impl Fanout {
         let metrics = hub.metrics().clone();
         let head = hub.bounds().head;
         let registry = Mutex::new(Registry::new(head, metrics.clone()));
-        let shared =
-            Arc::new(Shared { hub, metrics, registry, replays: Semaphore::new(REPLAYS_READING_MAX) });
+        let (replays, pages) = (Semaphore::new(REPLAYS_MAX), PageCache::new(PAGES_BYTES_MAX));
+        let shared = Arc::new(Shared { hub, metrics, registry, replays, pages });
         let tail = shared.tail(head);
         let worker = tokio::spawn(worker::run(Arc::clone(&shared), tail));
         (Fanout(shared), worker)
     }
 
-    /// Delivers matching events in a form into a mailbox under a key, from the start position on. Fails as
-    /// [`Hub::locate`](crate::hub::Hub::locate) does.
+    /// Delivers what is wished for into a mailbox under a key. Fails as [`Hub::locate`](crate::hub::Hub::locate) does.
     ///
     /// Cancel safety: yes.
     pub async fn subscribe(
         &self,
         principal: &Principal,
         form: Arc<dyn Form>,
-        filter: EventFilter,
-        start: &StartPosition,
+        asked: Asked,
         (mailbox, key): (&Arc<Mailbox>, Key),
     ) -> Result<Subscription, Refusal> {
-        let located = self.0.hub.locate(principal, &filter, start).await?;
-        let filter = Arc::new(principal.grant().narrow(filter));
-        let wanted = Wanted::new(&self.0, form, principal.view(), filter, Arc::clone(mailbox), key);
+        let located = self.0.hub.locate(principal, &asked.filter, &asked.start).await?;
+        let filter = Arc::new(principal.grant().narrow(asked.filter));
+        let mailbox = Arc::clone(mailbox);
+        let view = principal.view();
+        let wanted = Wanted { form, view, filter, overflow: asked.overflow, mailbox, key };
         Ok(match located {
-            Some(after) => Subscription::replaying(wanted, after),
-            None => Subscription::live(wanted),
+            Some(after) => Subscription::replaying(&self.0, wanted, after),
+            None => Subscription::live(&self.0, wanted),
         })
     }
 

@@ -5,7 +5,7 @@
 //! between plan and delivery misses nothing and gets nothing twice. Lock order: subscription, registry, mailbox.
 
 use super::{
-    Form, Payload, Renderer,
+    Form, Payload, Renderer, Run,
     mailbox::{Key, Mailbox, Pushed},
 };
 use crate::{
@@ -196,26 +196,25 @@ impl Registry {
         if let Some(group) = self.groups.get_mut(&plan.group) {
             group.renderer = plan.renderer;
         }
-        let all: Vec<Payload> = plan.wanted.values().flatten().cloned().collect();
+        let payload = |at: &usize| plan.wanted.get(at).and_then(Option::clone);
+        let all = Run::new(plan.wanted.values().flatten().cloned().collect());
         for (cell_id, events) in plan.cells {
-            if events.len() == all.len() {
-                self.deliver_to(cell_id, &all);
-                continue;
-            }
-            let some: Vec<Payload> =
-                events.iter().filter_map(|at| plan.wanted.get(at).and_then(Option::clone)).collect();
-            self.deliver_to(cell_id, &some);
+            let run = match events.len() == plan.wanted.len() {
+                true => all.clone(),
+                false => Run::new(events.iter().filter_map(payload).collect()),
+            };
+            self.deliver_to(cell_id, &run);
         }
     }
 
-    fn deliver_to(&mut self, cell_id: CellId, payloads: &[Payload]) {
+    fn deliver_to(&mut self, cell_id: CellId, run: &Run) {
         let Some(cell) = self.cells.get_mut(&cell_id) else { return };
         let (mut delivered, mut lost) = (0, Vec::new());
         for (place, member) in &cell.members {
-            let new = payloads.partition_point(|payload| payload.offset() <= member.joined);
-            let Some(new @ [_, ..]) = payloads.get(new..) else { continue };
+            let Some(new) = run.above(member.joined) else { continue };
+            let count = new.payloads().len();
             match member.mailbox.push_live(member.key, new) {
-                Pushed::Taken => delivered += new.len(),
+                Pushed::Taken => delivered += count,
                 Pushed::Refused => lost.push(Seat { cell: cell_id, place, member: member.id }),
             }
         }

@@ -4,7 +4,8 @@
 //! joins the group first and then reads up to what had been routed, while what is routed from then on waits in the mailbox.
 
 use super::{
-    Form, Shared,
+    Form, Renderer, Run, Shared,
+    cache::{PageKey, RenderedPage, Shown},
     mailbox::{Key, Mailbox},
     registry::{Joining, Seat},
     worker::render,
@@ -12,30 +13,47 @@ use super::{
 use crate::{
     auth::View,
     error::Refusal,
-    event::{Cursor, EventFilter, Offset},
+    event::{Cursor, EventFilter, Offset, Overflow},
     hub::Replay,
     metrics::Counted,
 };
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::task::AbortHandle;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{task::AbortHandle, time::timeout};
+
+/// A page goes into the mailbox in runs of about so many bytes.
+const RUN_BYTES: usize = 64 * 1024;
+/// For so long a replay lets its connection take a page before the next replay has its turn.
+const HANDOVER_MAX: Duration = Duration::from_millis(50);
+/// Pages end at multiples of this, so that replays which started apart come to share them.
+const PAGE_ALIGNMENT: u64 = 256;
 
 /// A subscription that delivers into a mailbox until it is dropped.
 #[derive(Debug)]
 pub struct Subscription {
-    wanted: Arc<Wanted>,
+    inner: Arc<Inner>,
     start: Cursor,
     _counted: Counted,
 }
 
-/// What is delivered where; shared with the replay.
+/// What is delivered where.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) shared: Arc<Shared>,
     pub(super) form: Arc<dyn Form>,
     pub(super) view: View,
     pub(super) filter: Arc<EventFilter>,
+    pub(super) overflow: Overflow,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) key: Key,
+}
+
+/// What a subscription and its replay share.
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    wanted: Wanted,
     place: Mutex<Place>,
 }
 
@@ -47,19 +65,7 @@ enum Place {
     Closed,
 }
 
-impl Wanted {
-    pub(super) fn new(
-        shared: &Arc<Shared>,
-        form: Arc<dyn Form>,
-        view: View,
-        filter: Arc<EventFilter>,
-        mailbox: Arc<Mailbox>,
-        key: Key,
-    ) -> Self {
-        let place = Mutex::new(Place::Open { seat: None, replay: None });
-        Wanted { shared: Arc::clone(shared), form, view, filter, mailbox, key, place }
-    }
-
+impl Inner {
     fn place(&self) -> MutexGuard<'_, Place> {
         // A place is changed by single assignments only.
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
@@ -69,13 +75,8 @@ impl Wanted {
     fn join(&self, after: Offset) -> Option<Offset> {
         let mut place = self.place();
         let Place::Open { seat, .. } = &mut *place else { return None };
-        let joining = Joining {
-            form: &self.form,
-            view: self.view,
-            filter: &self.filter,
-            key: self.key,
-            mailbox: &self.mailbox,
-        };
+        let Wanted { form, view, filter, mailbox, key, .. } = &self.wanted;
+        let joining = Joining { form, view: *view, filter, key: *key, mailbox };
         let (taken, joined) = self.shared.registry().join(&joining, after);
         *seat = Some(taken);
         Some(joined)
@@ -84,27 +85,32 @@ impl Wanted {
 
 impl Subscription {
     /// Live from the head of the log on.
-    pub(super) fn live(wanted: Wanted) -> Self {
+    pub(super) fn live(shared: &Arc<Shared>, wanted: Wanted) -> Self {
         // Open before the seat is taken: the worker may deliver at once.
-        let head = wanted.shared.hub.bounds().head;
-        wanted.mailbox.open(wanted.key, head, false);
-        let joined = wanted.join(head).unwrap_or(head);
-        wanted.mailbox.advance(wanted.key, joined);
-        Subscription::new(wanted, joined)
+        let head = shared.hub.bounds().head;
+        wanted.mailbox.open(wanted.key, head, false, wanted.overflow);
+        let mut subscription = Subscription::new(shared, wanted, head);
+        let inner = &subscription.inner;
+        let joined = inner.join(head).unwrap_or(head);
+        inner.wanted.mailbox.advance(inner.wanted.key, joined);
+        subscription.start.offset = joined;
+        subscription
     }
 
     /// From after an offset of the past on.
-    pub(super) fn replaying(wanted: Wanted, after: Offset) -> Self {
-        wanted.mailbox.open(wanted.key, after, true);
-        let subscription = Subscription::new(wanted, after);
+    pub(super) fn replaying(shared: &Arc<Shared>, wanted: Wanted, after: Offset) -> Self {
+        wanted.mailbox.open(wanted.key, after, true, wanted.overflow);
+        let subscription = Subscription::new(shared, wanted, after);
         subscription.catch_up();
         subscription
     }
 
-    fn new(wanted: Wanted, start: Offset) -> Self {
-        let start = wanted.shared.hub.cursor(start);
-        let counted = Counted::new(&wanted.shared.metrics.subscriptions_open);
-        Subscription { wanted: Arc::new(wanted), start, _counted: counted }
+    fn new(shared: &Arc<Shared>, wanted: Wanted, start: Offset) -> Self {
+        let start = shared.hub.cursor(start);
+        let counted = Counted::new(&shared.metrics.subscriptions_open);
+        let place = Mutex::new(Place::Open { seat: None, replay: None });
+        let inner = Arc::new(Inner { shared: Arc::clone(shared), wanted, place });
+        Subscription { inner, start, _counted: counted }
     }
 
     /// Where the subscription started: nothing published after this can be missed.
@@ -114,19 +120,20 @@ impl Subscription {
 
     /// Everything that matches up to here has been taken out of the mailbox.
     pub fn position(&self) -> Cursor {
-        let registry = self.wanted.shared.registry();
+        let Inner { shared, wanted, .. } = &*self.inner;
+        let registry = shared.registry();
         // While the registry is locked nothing that was routed is still on its way to the mailbox, but for what the worker
         // renders now; that is above `delivered`.
-        let taken = self.wanted.mailbox.taken_through(self.wanted.key, registry.delivered());
-        self.wanted.shared.hub.cursor(taken.unwrap_or(self.start.offset))
+        let taken = wanted.mailbox.taken_through(wanted.key, registry.delivered());
+        shared.hub.cursor(taken.unwrap_or(self.start.offset))
     }
 
     /// Reads the log from where the queue ends and joins the group again: the answer to
     /// [`Delivery::Lagged`](super::Delivery::Lagged).
     pub fn catch_up(&self) {
-        let mut place = self.wanted.place();
+        let mut place = self.inner.place();
         if let Place::Open { replay, .. } = &mut *place {
-            let task = tokio::spawn(catch_up(Arc::clone(&self.wanted)));
+            let task = tokio::spawn(catch_up(Arc::clone(&self.inner)));
             *replay = Some(task.abort_handle());
         }
     }
@@ -134,61 +141,114 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let place = std::mem::replace(&mut *self.wanted.place(), Place::Closed);
+        let place = std::mem::replace(&mut *self.inner.place(), Place::Closed);
         if let Place::Open { seat, replay } = place {
             if let Some(replay) = replay {
                 replay.abort();
             }
             if let Some(seat) = seat {
-                self.wanted.shared.registry().leave(seat);
+                self.inner.shared.registry().leave(seat);
             }
         }
-        self.wanted.mailbox.close(self.wanted.key);
+        self.inner.wanted.mailbox.close(self.inner.wanted.key);
     }
 }
 
 /// Runs a replay to its end; a refusal ends the subscription and says where it stopped.
-async fn catch_up(wanted: Arc<Wanted>) {
-    let _counted = Counted::new(&wanted.shared.metrics.replays_running);
+async fn catch_up(inner: Arc<Inner>) {
+    let Inner { shared, wanted, .. } = &*inner;
+    let _counted = Counted::new(&shared.metrics.replays_running);
     let after = wanted.mailbox.through(wanted.key);
-    let mut past = wanted.shared.hub.replay(Arc::clone(&wanted.filter), after);
-    if let Err(refusal) = replay(&wanted, &mut past).await {
+    let past = shared.hub.replay(Arc::clone(&wanted.filter), after);
+    let shown =
+        Shown { form: wanted.form.key().into(), view: wanted.view, filter: Arc::clone(&wanted.filter) };
+    let mut pages = Pages { inner: &inner, past, shown: Arc::new(shown), renderer: None };
+    if let Err(refusal) = pages.replay().await {
         wanted.mailbox.end(wanted.key, refusal);
     }
 }
 
-async fn replay(wanted: &Wanted, past: &mut Replay) -> Result<(), Refusal> {
-    let mut renderer = None;
-    loop {
-        while !read_page(wanted, past, &mut renderer, None).await? {}
-        let Some(joined) = wanted.join(past.position()) else { return Ok(()) };
-        while past.position() < joined {
-            read_page(wanted, past, &mut renderer, Some(joined)).await?;
+/// A replay on its way through the log.
+struct Pages<'a> {
+    inner: &'a Inner,
+    past: Replay,
+    shown: Arc<Shown>,
+    renderer: Option<Box<dyn Renderer>>,
+}
+
+impl Pages<'_> {
+    async fn replay(&mut self) -> Result<(), Refusal> {
+        let Inner { wanted, .. } = self.inner;
+        loop {
+            while !self.deliver_page(None).await? {}
+            let Some(joined) = self.inner.join(self.past.position()) else { return Ok(()) };
+            while self.past.position() < joined {
+                self.deliver_page(Some(joined)).await?;
+            }
+            self.past.move_to(joined);
+            if wanted.mailbox.release(wanted.key, joined) {
+                return Ok(());
+            }
         }
-        past.move_to(joined);
-        if wanted.mailbox.release(wanted.key, joined) {
-            return Ok(());
+    }
+
+    /// Puts a page of the past into the mailbox, nothing beyond `until`; says whether it was the last one.
+    async fn deliver_page(&mut self, until: Option<Offset>) -> Result<bool, Refusal> {
+        let Inner { shared, wanted, .. } = self.inner;
+        wanted.mailbox.room().await;
+        // Few replays have a page on its way to its socket at a time, so that live deliveries find a free core soon, however
+        // many resume at once.
+        let permit = shared.replays.acquire().await;
+        let page = self.page().await?;
+        let mut rest = page.run.and_then(|run| until.map_or(Some(run.clone()), |until| run.up_to(until)));
+        if rest.is_none() {
+            return Ok(page.is_last);
         }
+        let mut permit = Some(permit);
+        while let Some(run) = rest {
+            let (first, more) = run.split(RUN_BYTES);
+            rest = more;
+            // A stalled reader must not keep others from the log.
+            if permit.is_some() && timeout(HANDOVER_MAX, wanted.mailbox.room()).await.is_err() {
+                permit = None;
+            }
+            wanted.mailbox.room().await;
+            shared.metrics.events_delivered.inc_by(first.payloads().len() as u64);
+            wanted.mailbox.push_replayed(wanted.key, first);
+        }
+        if permit.is_some() {
+            // However it ends: the page is in the mailbox, and only the turn of the others depends on it.
+            let _ = timeout(HANDOVER_MAX, wanted.mailbox.emptied()).await;
+        }
+        Ok(page.is_last)
+    }
+
+    /// The next page, rendered: from the cache, or made for it.
+    async fn page(&mut self) -> Result<RenderedPage, Refusal> {
+        let key = PageKey { shown: Arc::clone(&self.shown), after: self.past.position() };
+        let shared = &self.inner.shared;
+        let page = shared.pages.page(key, make_page(self.inner, &mut self.past, &mut self.renderer)).await?;
+        self.past.move_to(page.through);
+        Ok(page)
     }
 }
 
-/// Puts a page of the past into the mailbox, nothing beyond `until`; says whether it was the last one.
-async fn read_page(
-    wanted: &Wanted,
+async fn make_page(
+    inner: &Inner,
     past: &mut Replay,
-    renderer: &mut Option<Box<dyn super::Renderer>>,
-    until: Option<Offset>,
-) -> Result<bool, Refusal> {
-    let page = {
-        // The permit bounds reading, not waiting: a stalled reader must not keep others from the log.
-        let _permit = wanted.shared.replays.acquire().await;
-        past.next().await?
-    };
-    for event in page.events.iter().filter(|event| until.is_none_or(|until| event.offset() <= until)) {
-        wanted.mailbox.room().await;
-        let payload = render(&*wanted.form, renderer, event, &wanted.shared.metrics).await;
-        wanted.mailbox.push_replayed(wanted.key, payload);
-        wanted.shared.metrics.events_delivered.inc();
+    renderer: &mut Option<Box<dyn Renderer>>,
+) -> Result<RenderedPage, Refusal> {
+    let before = past.position();
+    let read = past.next().await?;
+    let mut through = past.position();
+    let aligned = Offset::new(through.get() / PAGE_ALIGNMENT * PAGE_ALIGNMENT);
+    if !read.is_last && aligned > before {
+        through = aligned;
     }
-    Ok(page.is_last)
+    let mut payloads = Vec::with_capacity(read.events.len());
+    for event in read.events.iter().filter(|event| event.offset() <= through) {
+        payloads.push(render(&*inner.wanted.form, renderer, event, &inner.shared.metrics).await);
+    }
+    let run = (!payloads.is_empty()).then(|| Run::new(payloads));
+    Ok(RenderedPage { run, through, is_last: read.is_last })
 }

@@ -48,11 +48,9 @@ impl Fixture {
         bytes_max: usize,
     ) -> Reader {
         let mailbox = Arc::new(Mailbox::new(bytes_max));
-        let subscription = self
-            .fanout
-            .subscribe(&Principal::anonymous(), form, filter, &start, (&mailbox, 1))
-            .await
-            .unwrap();
+        let asked = Asked { filter, start, ..Asked::default() };
+        let subscription =
+            self.fanout.subscribe(&Principal::anonymous(), form, asked, (&mailbox, 1)).await.unwrap();
         Reader { mailbox, subscription }
     }
 
@@ -83,7 +81,9 @@ impl Reader {
             self.mailbox.take(64, &mut out);
             for (_, delivery) in out {
                 match delivery {
-                    Delivery::Payload(payload) => texts.push(payload.text().to_owned()),
+                    Delivery::Run(run) => {
+                        texts.extend(run.payloads().iter().map(|payload| payload.text().to_owned()));
+                    }
                     Delivery::Lagged => self.subscription.catch_up(),
                     Delivery::Ended(refusal) => texts.push(refusal.to_string()),
                 }

@@ -10,6 +10,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 /// So many events are planned and delivered at once: enough to fill a flush, few enough to hand out soon.
 const STEP_EVENTS_MAX: usize = 256;
+/// So many bytes of data as well, since what is rendered together is freed together.
+const STEP_BYTES_MAX: usize = 256 * 1024;
 /// A log that cannot be read is not asked again at once.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -18,8 +20,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut tail: Tail) {
     loop {
         match tail.next().await {
             Ok(Some(events)) => {
-                for step in events.chunks(STEP_EVENTS_MAX) {
+                let mut rest = &*events;
+                while !rest.is_empty() {
+                    let (step, more) = rest.split_at(step_events(rest));
                     deliver(&shared, step).await;
+                    rest = more;
                 }
             }
             Ok(None) => return,
@@ -29,6 +34,16 @@ pub(super) async fn run(shared: Arc<Shared>, mut tail: Tail) {
             }
         }
     }
+}
+
+/// How many events the next step has, one at least.
+fn step_events(events: &[Arc<Event>]) -> usize {
+    let mut bytes = 0;
+    let fits = |event: &&Arc<Event>| {
+        bytes += event.data().as_str().len() + event.data_base64().map_or(0, str::len);
+        bytes <= STEP_BYTES_MAX
+    };
+    events.iter().take(STEP_EVENTS_MAX).take_while(fits).count().max(1)
 }
 
 async fn deliver(shared: &Shared, events: &[Arc<Event>]) {
@@ -68,7 +83,7 @@ pub(super) async fn render(
         *renderer = None;
         form.failed(event)
     });
-    Payload::new(event.offset(), text)
+    Payload::new(event, text)
 }
 
 /// The log cannot be followed from where the worker stands: everybody is told, and the worker goes on from the head.

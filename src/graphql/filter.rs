@@ -51,6 +51,19 @@ pub(super) enum Category {
     Custom,
 }
 
+/// What happens to a subscription whose reader is so far behind that its connection's byte budget is used up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Enum)]
+#[graphql(remote = "crate::event::Overflow")]
+pub(super) enum Overflow {
+    /// It reads the log from where it stands, and misses nothing.
+    #[default]
+    Replay,
+    /// Of the events that wait, only the newest of each subject (of each source) is kept, for feeds of states;
+    /// `extensions.replaced` says how many older ones it stands for. Events without a subject are all kept. If that wins too
+    /// little room, the log is read.
+    LatestPerSubject,
+}
+
 impl Category {
     /// The name in a [`FilterDraft`].
     fn segment(self) -> String {

@@ -27,7 +27,6 @@ pub use mutation::Mutation;
 pub use operation::prepare;
 pub use query::Query;
 pub use render::SelectionForm;
-pub use source::Asked;
 pub use subscription::Subscription;
 
 use crate::{auth::Principal, hub::Hub};

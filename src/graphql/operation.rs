@@ -8,11 +8,12 @@
 use super::{
     Schema,
     error::{complete, server_error},
-    source::{Asked, Capture},
+    source::Capture,
 };
 use crate::{
     auth::Principal,
     error::{Code, Refusal},
+    fanout::Asked,
 };
 use async_graphql::{
     Name, Positioned, Request, ServerError,

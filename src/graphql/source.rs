@@ -6,10 +6,7 @@
 //! there, because whoever fills the feed has selected already.
 
 use super::{error::graphql_error, hub, principal};
-use crate::{
-    error::Refusal,
-    event::{Event, EventFilter, StartPosition},
-};
+use crate::{error::Refusal, event::Event, fanout::Asked};
 use async_graphql::{Context, Result};
 use futures_util::{
     StreamExt, TryStreamExt,
@@ -23,15 +20,6 @@ use std::{
 
 /// Events of one object's type; ends after its first error.
 pub(super) type Events<T> = BoxStream<'static, Result<T>>;
-
-/// What a subscription asks for, as its coerced arguments say.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
-    /// Which events.
-    pub filter: EventFilter,
-    /// From where on.
-    pub start: StartPosition,
-}
 
 /// Put into a request, it takes the arguments of its subscription field in place of running it.
 #[derive(Clone, Debug, Default)]

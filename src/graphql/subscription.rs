@@ -2,12 +2,13 @@
 
 use super::{
     event::*,
-    filter::{FilterInput, StartInput, filter, start},
-    source::{Asked, Events, open},
+    filter::{FilterInput, Overflow, StartInput, filter, start},
+    source::{Events, open},
 };
 use crate::{
     error::{Code, Refusal},
     event::{EventFilter, Family, ScopeField},
+    fanout::Asked,
 };
 use async_graphql::{Context, ID, Result, Subscription};
 
@@ -26,8 +27,9 @@ macro_rules! subscription {
                 ctx: &Context<'_>,
                 #[graphql(desc = "Which events.")] filter: Option<FilterInput>,
                 #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+                #[graphql(default, desc = "What happens when the reader is behind.")] overflow: Overflow,
             ) -> Result<Events<AnyEvent>> {
-                open(ctx, || asked(filter, start)).await
+                open(ctx, || asked(filter, start, overflow)).await
             }
 
             $(
@@ -37,10 +39,11 @@ macro_rules! subscription {
                     ctx: &Context<'_>,
                     #[graphql(desc = "Which events of the family.")] filter: Option<FilterInput>,
                     #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+                    #[graphql(default, desc = "What happens when the reader is behind.")] overflow: Overflow,
                 ) -> Result<Events<$object>> {
                     open(ctx, || {
-                        let Asked { filter, start } = asked(filter, start)?;
-                        Ok(Asked { filter: filter.within(Family::$family), start })
+                        let asked = asked(filter, start, overflow)?;
+                        Ok(Asked { filter: asked.filter.within(Family::$family), ..asked })
                     })
                     .await
                 }
@@ -52,10 +55,12 @@ macro_rules! subscription {
                 ctx: &Context<'_>,
                 #[graphql(desc = "The room.")] room_id: ID,
                 #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+                #[graphql(default, desc = "What happens when the reader is behind.")] overflow: Overflow,
             ) -> Result<Events<ChatEvent>> {
                 open(ctx, || {
-                    let Asked { filter, start } = asked(None, start)?;
-                    Ok(Asked { filter: filter.within(Family::Chat).with_scope(ScopeField::Room, &room_id)?, start })
+                    let asked = asked(None, start, overflow)?;
+                    let chat = EventFilter::default().within(Family::Chat);
+                    Ok(Asked { filter: chat.with_scope(ScopeField::Room, &room_id)?, ..asked })
                 })
                 .await
             }
@@ -65,10 +70,11 @@ macro_rules! subscription {
                 &self,
                 ctx: &Context<'_>,
                 #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+                #[graphql(default, desc = "What happens when the reader is behind.")] overflow: Overflow,
             ) -> Result<Events<AnyEvent>> {
                 open(ctx, || {
-                    let Asked { start, .. } = asked(None, start)?;
-                    Ok(Asked { filter: addressed_to_the_caller()?, start })
+                    let asked = asked(None, start, overflow)?;
+                    Ok(Asked { filter: addressed_to_the_caller()?, ..asked })
                 })
                 .await
             }
@@ -79,10 +85,11 @@ macro_rules! subscription {
                 ctx: &Context<'_>,
                 #[graphql(desc = "The request: the `correlationId` of its events.")] correlation_id: ID,
                 #[graphql(desc = "From where on; without it, with the next event.")] start: Option<StartInput>,
+                #[graphql(default, desc = "What happens when the reader is behind.")] overflow: Overflow,
             ) -> Result<Events<AnyEvent>> {
                 open(ctx, || {
-                    let Asked { filter, start } = asked(None, start)?;
-                    Ok(Asked { filter: filter.with_correlation_id(&correlation_id)?, start })
+                    let asked = asked(None, start, overflow)?;
+                    Ok(Asked { filter: EventFilter::default().with_correlation_id(&correlation_id)?, ..asked })
                 })
                 .await
             }
@@ -127,8 +134,8 @@ subscription! {
     performance: PerformanceEvent = Performance;
 }
 
-fn asked(given: Option<FilterInput>, from: Option<StartInput>) -> Result<Asked, Refusal> {
-    Ok(Asked { filter: filter(given)?, start: start(from)? })
+fn asked(given: Option<FilterInput>, from: Option<StartInput>, overflow: Overflow) -> Result<Asked, Refusal> {
+    Ok(Asked { filter: filter(given)?, start: start(from)?, overflow: overflow.into() })
 }
 
 /// Without authentication nobody is signed in.

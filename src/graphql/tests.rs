@@ -93,7 +93,7 @@ async fn the_required_arguments_of_subscription_fields_are_those_named() {
     let mut required: Vec<_> = members(subscription, "fields")
         .iter()
         .flat_map(|field| members(field, "args"))
-        .filter(|argument| argument["type"]["kind"] == "NON_NULL")
+        .filter(|argument| argument["type"]["kind"] == "NON_NULL" && argument["defaultValue"].is_null())
         .map(|argument| argument["name"].as_str().unwrap().to_owned())
         .collect();
     required.sort();

@@ -12,6 +12,7 @@ mod conformance;
 mod errors;
 pub mod jsonrpc;
 mod message;
+mod replaced;
 mod session;
 mod text;
 mod transport_ws;
@@ -19,6 +20,7 @@ mod transport_ws;
 pub use closing::{CLOSE_REASON_BYTES_MAX, CloseReason, Closing, close_code};
 pub use errors::write_errors;
 pub use message::ID_BYTES_MAX;
+pub use replaced::with_replaced;
 pub use session::{Action, HELD_BYTES_MAX, Key, Options, Session};
 
 use crate::event::Json;

@@ -10,10 +10,11 @@ use super::{
     socket::{Speaker, Turn},
 };
 use crate::{
-    fanout::{Delivery, Key as MailKey, Mailbox, Payload, Subscription},
+    event::Cursor,
+    fanout::{Delivery, Key as MailKey, Mailbox, Run, Subscription},
     protocol::{
         Action, CloseReason, Closing, Dialect, Key, Operation, Options as SessionOptions, Reply, Session,
-        write_errors,
+        with_replaced, write_errors,
     },
 };
 use std::{sync::Arc, time::Duration};
@@ -98,8 +99,17 @@ impl GraphqlSpeaker {
 
     fn say(&self, reply: &Reply<'_>, turn: &mut Turn<'_, Done>) {
         let mut text = String::new();
-        if self.session.dialect().encode(reply, &mut text) {
-            turn.send(text);
+        if !self.session.dialect().encode(reply, &mut text) {
+            return;
+        }
+        match reply {
+            // These speak of no event, so they need not wait for any.
+            Reply::Ack | Reply::InitRefused { .. } | Reply::Pong { .. } => turn.send_first(&text),
+            Reply::KeepAlive
+            | Reply::Ping { .. }
+            | Reply::Next { .. }
+            | Reply::Error { .. }
+            | Reply::Complete { .. } => turn.send(&[&text]),
         }
     }
 
@@ -129,27 +139,24 @@ impl GraphqlSpeaker {
         let live = Live { key, subscription, prefix: prefix.into() };
         if wants_ready {
             let ready = format!(r#"{{"data":null,"extensions":{{"ready":true,"cursor":"{start}"}}}}"#);
-            turn.send(self.frame(&live, &ready));
+            turn.send(&[&live.prefix, &ready, self.session.dialect().next_suffix()]);
         }
         if let Err(at) = self.at(key) {
             self.live.insert(at, live);
         }
     }
 
-    /// The shared text with the subscription's own bytes around it, in one allocation.
-    fn frame(&self, live: &Live, text: &str) -> String {
+    /// The shared texts, each with the subscription's own bytes around it.
+    fn run(&self, at: usize, run: &Run, turn: &mut Turn<'_, Done>) {
+        let Some(live) = self.live.get(at) else { return };
         let suffix = self.session.dialect().next_suffix();
-        let mut frame = String::with_capacity(live.prefix.len() + text.len() + suffix.len());
-        frame.push_str(&live.prefix);
-        frame.push_str(text);
-        frame.push_str(suffix);
-        frame
-    }
-
-    fn payload(&self, at: usize, payload: &Payload, turn: &mut Turn<'_, Done>) {
-        if let Some(live) = self.live.get(at) {
-            turn.send(self.frame(live, payload.text()));
+        let mut payloads = run.payloads().iter();
+        if run.replaced() > 0
+            && let Some(first) = payloads.next()
+        {
+            turn.send(&[&live.prefix, &with_replaced(first.text(), run.replaced()), suffix]);
         }
+        payloads.for_each(|payload| turn.send(&[&live.prefix, payload.text(), suffix]));
     }
 }
 
@@ -184,7 +191,7 @@ impl Speaker for GraphqlSpeaker {
     fn delivered(&mut self, key: MailKey, delivery: Delivery, turn: &mut Turn<'_, Done>) {
         let Ok(at) = self.live.binary_search_by_key(&key, |live| live.key.get()) else { return };
         match delivery {
-            Delivery::Payload(payload) => self.payload(at, &payload, turn),
+            Delivery::Run(run) => self.run(at, &run, turn),
             Delivery::Lagged => {
                 if let Some(live) = self.live.get(at) {
                     live.subscription.catch_up();
@@ -204,13 +211,11 @@ impl Speaker for GraphqlSpeaker {
         if !self.session.is_ready() {
             return;
         }
-        let position =
-            self.live.iter().map(|live| live.subscription.position()).min_by_key(|cursor| cursor.offset);
-        let position = position.unwrap_or_else(|| self.app.hub.cursor(self.app.hub.bounds().head));
+        let position = self.position().unwrap_or_else(|| self.app.hub.cursor(self.app.hub.bounds().head));
         let mut text = String::new();
         let ping = Reply::Ping { payload: Some(format!(r#"{{"cursor":"{position}"}}"#).into()) };
         if self.session.dialect().encode(&ping, &mut text) {
-            turn.send(text);
+            turn.send(&[&text]);
             return;
         }
         // The older dialect has no ping that is answered.
@@ -225,6 +230,10 @@ impl Speaker for GraphqlSpeaker {
     fn introduction_missing(&mut self, turn: &mut Turn<'_, Done>) {
         let actions = self.session.on_init_timeout();
         self.act(actions, turn);
+    }
+
+    fn position(&self) -> Option<Cursor> {
+        self.live.iter().map(|live| live.subscription.position()).min_by_key(|cursor| cursor.offset)
     }
 
     fn closing(&self, reason: &CloseReason<'_>) -> Closing {

@@ -8,6 +8,7 @@ use futures_util::{
     future::BoxFuture,
     stream::{AbortHandle, Abortable, Aborted, FuturesUnordered},
 };
+use std::task::{Context, Poll, ready};
 
 /// The running jobs of one connection, named by the session's keys.
 #[derive(Debug)]
@@ -35,15 +36,16 @@ impl<T> Jobs<T> {
         }
     }
 
-    /// The next result; waits for ever when nothing runs.
-    ///
-    /// Cancel safety: yes.
-    pub(super) async fn next(&mut self) -> T {
+    /// The next result; pending while nothing runs.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<T> {
         loop {
-            match self.running.next().await {
-                Some(Ok(done)) => return done,
-                Some(Err(Aborted)) => {}
-                None => std::future::pending().await,
+            // Without jobs there is nobody to wake; whoever starts one looks again.
+            if self.running.is_empty() {
+                return Poll::Pending;
+            }
+            match ready!(self.running.poll_next_unpin(context)) {
+                Some(Ok(done)) => return Poll::Ready(done),
+                Some(Err(Aborted)) | None => {}
             }
         }
     }

@@ -19,9 +19,11 @@ mod problem;
 mod rpc;
 mod rpc_http;
 mod rpc_ws;
+mod scratch;
 mod socket;
 mod upgrade;
 mod webhooks;
+mod wire;
 
 use crate::{
     auth::Principal,
@@ -100,6 +102,7 @@ pub struct App {
     options: Arc<Options>,
     drain: CancellationToken,
     tracker: TaskTracker,
+    scratches: scratch::Scratches,
 }
 
 impl fmt::Debug for App {
@@ -118,6 +121,7 @@ impl App {
             options: Arc::new(options),
             drain: CancellationToken::new(),
             tracker: TaskTracker::new(),
+            scratches: scratch::Scratches::default(),
         }
     }
 

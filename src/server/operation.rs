@@ -159,9 +159,8 @@ async fn subscribe(
         selection::select(&admitted.document, name, &admitted.variables, graphql::REQUIRED_ARGUMENTS)
             .map_err(|refusal| errors(&refusal))?;
     let form = SelectionForm::new(app.schema.clone(), &selection.text, app.principal().view());
-    let delivered = (mailbox, key);
     app.fanout
-        .subscribe(&app.principal(), Arc::new(form), asked.filter, &asked.start, delivered)
+        .subscribe(&app.principal(), Arc::new(form), asked, (mailbox, key))
         .await
         .map_err(|refusal| errors(&refusal))
 }

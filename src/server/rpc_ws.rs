@@ -10,15 +10,15 @@ use super::{
 };
 use crate::{
     error::{Code, Refusal},
-    event::{Cursor, EventFilter, StartPosition},
-    fanout::{Delivery, EventForm, Key, Mailbox, Subscription},
+    event::{Cursor, EventFilter, Overflow, StartPosition},
+    fanout::{Asked, Delivery, EventForm, Key, Mailbox, Run, Subscription},
     protocol::{
         CloseReason,
         jsonrpc::{
             self, Call, GATEWAY_EVENT_PREFIX, GATEWAY_EVENT_SUFFIX, Id, Incoming, Method,
             NOTIFICATION_SUFFIX, RpcError, RpcSession, SubscriptionId, Unreadable, notification_prefix,
-            write_batch, write_error, write_gateway_event, write_gateway_subscription, write_result,
-            write_subscribed,
+            notification_suffix_replaced, write_batch, write_error, write_gateway_event,
+            write_gateway_subscription, write_result, write_subscribed,
         },
     },
 };
@@ -50,6 +50,21 @@ struct Live {
     id: Option<SubscriptionId>,
     subscription: Subscription,
     prefix: Cow<'static, str>,
+}
+
+impl Live {
+    /// The shared texts, each with the subscription's own bytes around it.
+    fn send(&self, run: &Run, turn: &mut Turn<'_, Done>) {
+        let suffix = if self.id.is_some() { NOTIFICATION_SUFFIX } else { GATEWAY_EVENT_SUFFIX };
+        let mut payloads = run.payloads().iter();
+        if run.replaced() > 0
+            && let Some(first) = payloads.next()
+        {
+            let replaced = notification_suffix_replaced(run.replaced());
+            turn.send(&[&self.prefix, first.text(), &replaced]);
+        }
+        payloads.for_each(|payload| turn.send(&[&self.prefix, payload.text(), suffix]));
+    }
 }
 
 /// Where the gateway's one filter stands.
@@ -170,9 +185,9 @@ impl RpcSpeaker {
                 Some(Ok(self.gateway_filter()))
             }
             Method::GatewaySubscription => Some(Ok(self.gateway_filter())),
-            Method::EventsSubscribe { filter, start } => match self.session.open() {
+            Method::EventsSubscribe { filter, start, overflow } => match self.session.open() {
                 Ok(id) => {
-                    self.subscribe(message, id, *filter, start, turn);
+                    self.subscribe(message, id, Asked { filter: *filter, start, overflow }, turn);
                     None
                 }
                 Err(refusal) => Some(Err(RpcError::from(&refusal))),
@@ -194,19 +209,11 @@ impl RpcSpeaker {
         }
     }
 
-    fn subscribe(
-        &mut self,
-        message: Key,
-        id: SubscriptionId,
-        filter: EventFilter,
-        start: StartPosition,
-        turn: &mut Turn<'_, Done>,
-    ) {
+    fn subscribe(&mut self, message: Key, id: SubscriptionId, asked: Asked, turn: &mut Turn<'_, Done>) {
         let (app, mailbox, key) = (self.app.clone(), Arc::clone(&self.mailbox), self.next_key());
         let job = async move {
             let form = Arc::new(EventForm::WHOLE);
-            let subscribed =
-                app.fanout.subscribe(&app.principal(), form, filter, &start, (&mailbox, key)).await;
+            let subscribed = app.fanout.subscribe(&app.principal(), form, asked, (&mailbox, key)).await;
             Done { message: Some(message), outcome: Outcome::Subscribed { key, id, subscribed } }
         };
         turn.jobs().start(message, Box::pin(job));
@@ -245,10 +252,9 @@ impl RpcSpeaker {
         self.gateway.wanted = Some(key);
         let start = self.gateway.position.map_or(StartPosition::Live, StartPosition::After);
         let job = async move {
-            let wanted = EventFilter::clone(&filter);
+            let asked = Asked { filter: EventFilter::clone(&filter), start, overflow: Overflow::Replay };
             let form = Arc::new(GATEWAY);
-            let subscribed =
-                app.fanout.subscribe(&app.principal(), form, wanted, &start, (&mailbox, key)).await;
+            let subscribed = app.fanout.subscribe(&app.principal(), form, asked, (&mailbox, key)).await;
             Done { message, outcome: Outcome::GatewaySubscribed { key, filter, subscribed } }
         };
         turn.jobs().start(message.unwrap_or_default(), Box::pin(job));
@@ -325,7 +331,7 @@ impl RpcSpeaker {
         let params = serde_json::json!({ "subscription": subscription, "error": error });
         let notification =
             serde_json::json!({ "jsonrpc": "2.0", "method": "events.ended", "params": params });
-        turn.send(notification.to_string());
+        turn.send(&[&notification.to_string()]);
     }
 }
 
@@ -334,10 +340,10 @@ fn finish(message: Message, turn: &mut Turn<'_, Done>) {
     match message.is_batch {
         true => {
             if write_batch(&message.answers, &mut text) {
-                turn.send(text);
+                turn.send(&[&text]);
             }
         }
-        false => message.answers.into_iter().for_each(|answer| turn.send(answer)),
+        false => message.answers.iter().for_each(|answer| turn.send(&[answer])),
     }
 }
 
@@ -363,7 +369,7 @@ impl Speaker for RpcSpeaker {
             let mut text = String::new();
             let id = calls.into_iter().next().and_then(|call| call.id).unwrap_or_else(Id::null);
             write_error(&id, &RpcError::from(&refusal), &mut text);
-            turn.send(text);
+            turn.send_first(&text);
             return;
         }
         let key = self.next_key();
@@ -402,15 +408,7 @@ impl Speaker for RpcSpeaker {
         let Ok(at) = self.at(key) else { return };
         let Some(live) = self.live.get(at) else { return };
         match delivery {
-            Delivery::Payload(payload) => {
-                let suffix = if live.id.is_some() { NOTIFICATION_SUFFIX } else { GATEWAY_EVENT_SUFFIX };
-                let mut frame =
-                    String::with_capacity(live.prefix.len() + payload.text().len() + suffix.len());
-                frame.push_str(&live.prefix);
-                frame.push_str(payload.text());
-                frame.push_str(suffix);
-                turn.send(frame);
-            }
+            Delivery::Run(run) => live.send(&run, turn),
             Delivery::Lagged => live.subscription.catch_up(),
             Delivery::Ended(refusal) => self.ended(at, &refusal, turn),
         }
@@ -418,6 +416,10 @@ impl Speaker for RpcSpeaker {
 
     fn ping(&mut self, turn: &mut Turn<'_, Done>) {
         turn.send_ping();
+    }
+
+    fn position(&self) -> Option<Cursor> {
+        self.live.iter().map(|live| live.subscription.position()).min_by_key(|cursor| cursor.offset)
     }
 
     fn introduction_due(&self) -> Option<Duration> {

@@ -1,26 +1,43 @@
 //! The loop around one WebSocket, the same for every protocol spoken over it.
 //!
 //! Flow: text from the peer goes to the [`Speaker`]; payloads of the mailbox go through the speaker to the peer, many frames a
-//! flush.
-//! Invariants: nothing is written without the write deadline; a peer that sends nothing is found by pings; the peer is read
-//! between flushes also when payloads never end; the last frame is a close frame, and the peer gets two seconds to answer it.
+//! write.
+//! Invariants: payloads are taken only when the socket has taken all that was written before; a socket that takes nothing for
+//! the write deadline is closed, and one that does not read its answers is not read either; a peer that sends nothing is found
+//! by pings; the peer is read between writes also when payloads never end; the last frame is a close frame, and the peer gets
+//! two seconds to answer it.
 
-use super::{App, jobs::Jobs};
+use super::{
+    App,
+    jobs::Jobs,
+    scratch::Scratch,
+    wire::{Frames, Wire},
+};
 use crate::{
     error::{Code, Refusal},
+    event::Cursor,
     fanout::{Delivery, Key, Mailbox},
     metrics::Counted,
     protocol::{CloseReason, Closing},
 };
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::SinkExt;
-use std::{collections::VecDeque, future::poll_fn, pin::Pin, sync::Arc, task::ready, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 use tokio::time::{Instant, Sleep, timeout};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::sync::WaitForCancellationFuture;
 
-/// So many bytes of payloads are taken before the socket is flushed.
-const FLUSH_BYTES_MAX: usize = 64 * 1024;
-/// After so many flushes in a row everything else has its turn.
-const FLUSHES_IN_A_ROW: usize = 4;
+/// So many bytes of payloads are taken for one write.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+/// After so many writes in a row everything else has its turn.
+const WRITES_IN_A_ROW: usize = 4;
+/// With so many bytes of answers waiting for the socket no more requests are read.
+const BACKLOG_BYTES_MAX: usize = 256 * 1024;
 const CLOSE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One side of a conversation: the protocol's rules applied to the server's parts.
@@ -52,6 +69,9 @@ pub(super) trait Speaker: Send {
     /// The peer did not introduce itself in time.
     fn introduction_missing(&mut self, turn: &mut Turn<'_, Self::Done>);
 
+    /// Everything that matches up to here has gone out, for all subscriptions; `None` without any.
+    fn position(&self) -> Option<Cursor>;
+
     /// How this protocol ends a connection.
     fn closing(&self, reason: &CloseReason<'_>) -> Closing {
         Closing::new(reason)
@@ -61,20 +81,25 @@ pub(super) trait Speaker: Send {
 /// What a speaker may do in its turn.
 #[derive(Debug)]
 pub(super) struct Turn<'a, D> {
-    frames: &'a mut VecDeque<Message>,
+    frames: &'a mut Frames,
     jobs: &'a mut Jobs<D>,
     closing: &'a mut Option<Closing>,
 }
 
 impl<D> Turn<'_, D> {
-    /// Sends a text.
-    pub(super) fn send(&mut self, text: String) {
-        self.frames.push_back(Message::Text(Utf8Bytes::from(text)));
+    /// Sends a text that consists of these parts.
+    pub(super) fn send(&mut self, parts: &[&str]) {
+        self.frames.text(parts);
+    }
+
+    /// Sends a text before whatever waits. Nothing in it may speak of events that could still be waiting.
+    pub(super) fn send_first(&mut self, text: &str) {
+        self.frames.urgent_text(text);
     }
 
     /// Sends a WebSocket ping, for protocols without one of their own.
     pub(super) fn send_ping(&mut self) {
-        self.frames.push_back(Message::Ping(bytes::Bytes::new()));
+        self.frames.ping();
     }
 
     /// Closes after what was sent.
@@ -92,17 +117,18 @@ impl<D> Turn<'_, D> {
 enum End {
     /// Say this and go.
     Close(Closing),
-    /// The peer is gone or takes nothing.
+    /// The peer is gone.
     Gone,
 }
 
 struct Connection<S: Speaker> {
-    socket: WebSocket,
+    wire: Wire,
     speaker: S,
     mailbox: Arc<Mailbox>,
     jobs: Jobs<S::Done>,
     heard: Instant,
     opened: Instant,
+    pinged: Instant,
     app: App,
 }
 
@@ -110,41 +136,57 @@ struct Connection<S: Speaker> {
 enum Next<D> {
     Payloads,
     Done(D),
-    Received(Option<Result<Message, axum::Error>>),
+    Received(Option<Result<Message, Error>>),
+    Drained(io::Result<()>),
     Timer,
     Drain,
 }
 
 /// Runs a connection to its end.
-pub(super) async fn run<S: Speaker>(app: App, socket: WebSocket, mailbox: Arc<Mailbox>, speaker: S) {
+pub(super) async fn run<S: Speaker>(app: App, wire: Wire, mailbox: Arc<Mailbox>, speaker: S) {
     let _counted = Counted::new(&app.hub.metrics().connections_open);
+    let drain = app.drain.clone();
     let now = Instant::now();
-    let mut connection =
-        Connection { socket, speaker, mailbox, jobs: Jobs::new(), heard: now, opened: now, app };
-    if let End::Close(closing) = connection.converse().await {
-        connection.close(closing).await;
+    let (heard, opened, pinged) = (now, now, now);
+    let mut connection = Connection { wire, speaker, mailbox, jobs: Jobs::new(), heard, opened, pinged, app };
+    if let End::Close(closing) = connection.converse(drain.cancelled()).await {
+        close(connection.wire, closing).await;
     }
 }
 
 impl<S: Speaker> Connection<S> {
-    async fn converse(&mut self) -> End {
-        let mut pinged = self.opened;
-        if let Some(end) = self.turn(Speaker::opened).await {
+    async fn converse(&mut self, drain: WaitForCancellationFuture<'_>) -> End {
+        if let Some(end) = self.turn(Speaker::opened) {
             return end;
         }
-        let mut timer = std::pin::pin!(tokio::time::sleep_until(self.deadline(pinged)));
-        let mut flushes = 0;
+        // These live as long as the loop: to look at them again costs little, to make them anew does not.
+        let mut drain = std::pin::pin!(drain);
+        let mut alarm = self.deadline();
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(alarm));
+        let mut writes = 0;
         loop {
-            let next = self.next(timer.as_mut(), flushes < FLUSHES_IN_A_ROW).await;
-            flushes = if matches!(next, Next::Payloads) { flushes + 1 } else { 0 };
+            let due = self.deadline();
+            if due < alarm {
+                alarm = due;
+                timer.as_mut().reset(alarm);
+            }
+            let are_payloads_first = writes < WRITES_IN_A_ROW;
+            let next = poll_fn(|context| {
+                self.poll_next(context, drain.as_mut(), timer.as_mut(), are_payloads_first)
+            });
+            let next = next.await;
+            writes = if matches!(next, Next::Payloads) { writes + 1 } else { 0 };
             let ended = match next {
                 Next::Drain => Some(End::Close(self.speaker.closing(&CloseReason::Draining))),
-                Next::Payloads => self.pump().await,
-                Next::Done(done) => self.turn(|speaker, turn| speaker.done(done, turn)).await,
-                Next::Received(message) => self.received(message).await,
+                Next::Payloads => self.pump(),
+                Next::Done(done) => self.turn(|speaker, turn| speaker.done(done, turn)),
+                Next::Received(message) => self.received(message),
+                Next::Drained(Ok(())) => None,
+                Next::Drained(Err(_)) => Some(End::Gone),
                 Next::Timer => {
-                    let ended = self.timer(&mut pinged).await;
-                    timer.as_mut().reset(self.deadline(pinged));
+                    let ended = self.timer();
+                    alarm = self.deadline();
+                    timer.as_mut().reset(alarm);
                     ended
                 }
             };
@@ -154,83 +196,105 @@ impl<S: Speaker> Connection<S> {
         }
     }
 
-    /// Waits for what happens next. Payloads go first, so that reading the peer is not tried at every wake; but when they
-    /// never end, everything else goes first now and then.
-    ///
-    /// Cancel safety: yes.
-    async fn next(&mut self, mut timer: Pin<&mut Sleep>, are_payloads_first: bool) -> Next<S::Done> {
-        let drain = &self.app.drain;
-        if are_payloads_first {
-            return tokio::select! {
-                biased;
-                () = self.mailbox.ready() => Next::Payloads,
-                () = drain.cancelled() => Next::Drain,
-                done = self.jobs.next() => Next::Done(done),
-                message = self.socket.recv() => Next::Received(message),
-                () = &mut timer => Next::Timer,
-            };
+    /// What happens next. Payloads go first, so that not everything is looked at for every write; but when they never end,
+    /// everything else goes first now and then.
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        drain: Pin<&mut WaitForCancellationFuture<'_>>,
+        timer: Pin<&mut Sleep>,
+        are_payloads_first: bool,
+    ) -> Poll<Next<S::Done>> {
+        let has_backlog = self.wire.stalled_since().is_some();
+        if are_payloads_first && !has_backlog && self.mailbox.poll_ready(context).is_ready() {
+            return Poll::Ready(Next::Payloads);
         }
-        tokio::select! {
-            biased;
-            () = drain.cancelled() => Next::Drain,
-            done = self.jobs.next() => Next::Done(done),
-            message = self.socket.recv() => Next::Received(message),
-            () = &mut timer => Next::Timer,
-            () = self.mailbox.ready() => Next::Payloads,
+        if drain.poll(context).is_ready() {
+            return Poll::Ready(Next::Drain);
         }
+        if self.wire.backlog_bytes() < BACKLOG_BYTES_MAX {
+            if let Poll::Ready(done) = self.jobs.poll_next(context) {
+                return Poll::Ready(Next::Done(done));
+            }
+            if let Poll::Ready(message) = self.wire.poll_recv(context) {
+                return Poll::Ready(Next::Received(message));
+            }
+        }
+        // Reading may have brought a pong to write.
+        if self.wire.stalled_since().is_some()
+            && let Poll::Ready(drained) = self.wire.poll_drain(context)
+        {
+            return Poll::Ready(Next::Drained(drained));
+        }
+        if timer.poll(context).is_ready() {
+            return Poll::Ready(Next::Timer);
+        }
+        if !are_payloads_first && !has_backlog && self.mailbox.poll_ready(context).is_ready() {
+            return Poll::Ready(Next::Payloads);
+        }
+        Poll::Pending
     }
 
-    /// Writes what waits, up to one flush.
-    async fn pump(&mut self) -> Option<End> {
-        let mut deliveries = Vec::new();
-        self.mailbox.take(FLUSH_BYTES_MAX, &mut deliveries);
-        self.turn(|speaker, turn| {
-            deliveries.into_iter().for_each(|(key, delivery)| speaker.delivered(key, delivery, turn));
+    /// Writes what waits, up to one write.
+    fn pump(&mut self) -> Option<End> {
+        let mut scratch = self.app.scratches.borrow();
+        let Scratch { frames, deliveries } = &mut *scratch;
+        self.mailbox.take(WRITE_BYTES_MAX, deliveries);
+        self.turn_into(frames, |speaker, turn| {
+            deliveries.drain(..).for_each(|(key, delivery)| speaker.delivered(key, delivery, turn));
         })
-        .await
     }
 
-    async fn received(&mut self, message: Option<Result<Message, axum::Error>>) -> Option<End> {
+    fn received(&mut self, message: Option<Result<Message, Error>>) -> Option<End> {
         self.heard = Instant::now();
         match message {
-            Some(Ok(Message::Text(text))) => self.turn(|speaker, turn| speaker.received(&text, turn)).await,
-            Some(Ok(Message::Binary(_))) => self.turn(Speaker::received_binary).await,
-            // Pings are answered by the WebSocket layer; the answer leaves with the next flush.
-            Some(Ok(Message::Ping(_))) => self.write(VecDeque::new()).await,
-            Some(Ok(Message::Pong(_))) => None,
-            Some(Ok(Message::Close(_))) | None => Some(End::Gone),
+            Some(Ok(Message::Text(text))) => self.turn(|speaker, turn| speaker.received(&text, turn)),
+            Some(Ok(Message::Binary(_))) => self.turn(Speaker::received_binary),
+            // Pings are answered by the WebSocket layer.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
+            Some(Ok(Message::Close(_))) => {
+                self.wire.answer_close();
+                Some(End::Gone)
+            }
+            None => Some(End::Gone),
             Some(Err(error)) => Some(self.broken(&error)),
         }
     }
 
     /// A frame that the WebSocket layer could not take.
-    fn broken(&self, error: &axum::Error) -> End {
+    fn broken(&self, error: &Error) -> End {
         tracing::debug!(%error, "a socket broke");
-        let is_large = error.to_string().contains("too long");
-        match is_large {
-            true => {
+        match error {
+            Error::Capacity(_) => {
                 let message = format!("a message may have {} bytes", self.app.options.request_bytes_max);
-                End::Close(
-                    self.speaker.closing(&CloseReason::Refused(&Refusal::new(Code::TooLarge, message))),
-                )
+                let refusal = Refusal::new(Code::TooLarge, message);
+                End::Close(self.speaker.closing(&CloseReason::Refused(&refusal)))
             }
-            false => End::Gone,
+            _ => End::Gone,
         }
     }
 
-    async fn timer(&mut self, pinged: &mut Instant) -> Option<End> {
-        if self.speaker.introduction_due().is_some_and(|due| self.opened.elapsed() >= due) {
-            return self.turn(Speaker::introduction_missing).await;
+    fn timer(&mut self) -> Option<End> {
+        let now = Instant::now();
+        if self.speaker.introduction_due().is_some_and(|due| now >= self.opened + due) {
+            return self.turn(Speaker::introduction_missing);
         }
-        if self.silence_due() <= Instant::now() {
+        if self.stall_due().is_some_and(|due| now >= due) {
+            return Some(self.too_slow());
+        }
+        if now >= self.silence_due() {
             tracing::debug!("a peer has gone silent");
             return Some(End::Gone);
         }
-        if pinged.elapsed() < self.app.options.ping_interval {
+        if now < self.ping_due() {
             return None;
         }
-        *pinged = Instant::now();
-        self.turn(Speaker::ping).await
+        self.pinged = now;
+        self.turn(Speaker::ping)
+    }
+
+    fn ping_due(&self) -> Instant {
+        self.pinged + self.app.options.ping_interval
     }
 
     /// By when must the peer have sent anything? Every ping asks it to.
@@ -238,68 +302,61 @@ impl<S: Speaker> Connection<S> {
         self.heard + self.app.options.ping_interval + self.app.options.pong_timeout
     }
 
+    /// By when must the socket have taken anything of what waits?
+    fn stall_due(&self) -> Option<Instant> {
+        self.wire.stalled_since().map(|since| since + self.app.options.write_timeout)
+    }
+
     /// When the timer has something to do next.
-    fn deadline(&self, pinged: Instant) -> Instant {
-        let due = (pinged + self.app.options.ping_interval).min(self.silence_due());
-        self.speaker.introduction_due().map_or(due, |introduction| due.min(self.opened + introduction))
+    fn deadline(&self) -> Instant {
+        let introduction = self.speaker.introduction_due().map(|due| self.opened + due);
+        let others = [introduction, self.stall_due()].into_iter().flatten();
+        others.fold(self.ping_due().min(self.silence_due()), Instant::min)
     }
 
     /// Gives the speaker its turn and writes what it says.
-    async fn turn(&mut self, act: impl FnOnce(&mut S, &mut Turn<'_, S::Done>)) -> Option<End> {
-        let (mut frames, mut closing) = (VecDeque::new(), None);
-        act(
-            &mut self.speaker,
-            &mut Turn { frames: &mut frames, jobs: &mut self.jobs, closing: &mut closing },
-        );
-        let ended = self.write(frames).await;
-        ended.or(closing.map(End::Close))
+    fn turn(&mut self, act: impl FnOnce(&mut S, &mut Turn<'_, S::Done>)) -> Option<End> {
+        let mut scratch = self.app.scratches.borrow();
+        self.turn_into(&mut scratch.frames, act)
     }
 
-    /// Writes frames and flushes them. The deadline is for progress: a slow peer is served, a stalled one is not.
-    async fn write(&mut self, mut frames: VecDeque<Message>) -> Option<End> {
-        loop {
-            let waiting = frames.len();
-            match timeout(self.app.options.write_timeout, feed_and_flush(&mut self.socket, &mut frames)).await
-            {
-                Ok(Ok(())) => return None,
-                Ok(Err(_)) => return Some(End::Gone),
-                Err(_) if frames.len() < waiting => {}
-                Err(_) => return Some(self.too_slow()),
-            }
+    fn turn_into(
+        &mut self,
+        frames: &mut Frames,
+        act: impl FnOnce(&mut S, &mut Turn<'_, S::Done>),
+    ) -> Option<End> {
+        let mut closing = None;
+        act(&mut self.speaker, &mut Turn { frames, jobs: &mut self.jobs, closing: &mut closing });
+        if !frames.is_empty() && self.wire.write(frames).is_err() {
+            return Some(End::Gone);
         }
+        closing.map(End::Close)
     }
 
     fn too_slow(&self) -> End {
         self.app.hub.metrics().slow_consumers_closed.inc();
-        let refusal = Refusal::new(Code::SlowConsumer, "the socket took nothing for too long");
-        End::Close(self.speaker.closing(&CloseReason::Refused(&refusal)))
-    }
-
-    /// Says goodbye and waits for the answer, so that the peer reads the close frame before the socket is gone.
-    async fn close(mut self, closing: Closing) {
-        let frame = CloseFrame { code: closing.code, reason: closing.reason.into() };
-        let goodbye = async {
-            if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
-                while let Some(Ok(_)) = self.socket.recv().await {}
-            }
+        let taken = "the socket took nothing for too long";
+        let message = match self.speaker.position() {
+            Some(cursor) => format!("{taken}; sent up to cursor {cursor}"),
+            None => taken.to_owned(),
         };
-        // A peer that does not answer in time is cut; there is nobody left to tell.
-        let _ = timeout(CLOSE_ANSWER_TIMEOUT, goodbye).await;
+        let refusal = Refusal::new(Code::SlowConsumer, message);
+        End::Close(self.speaker.closing(&CloseReason::Refused(&refusal)))
     }
 }
 
-/// Puts frames into the socket's buffer, which is written whenever it is full, and writes the rest.
-///
-/// Cancel safety: a frame is taken out of the queue only when the buffer takes it.
-async fn feed_and_flush(socket: &mut WebSocket, frames: &mut VecDeque<Message>) -> Result<(), axum::Error> {
-    poll_fn(|context| {
-        while !frames.is_empty() {
-            ready!(socket.poll_ready_unpin(context))?;
-            if let Some(frame) = frames.pop_front() {
-                socket.start_send_unpin(frame)?;
-            }
+/// Says goodbye and waits for the answer, so that the peer reads the close frame before the socket is gone.
+pub(super) async fn close(mut wire: Wire, closing: Closing) {
+    if wire.write_close(closing.code, closing.reason).is_err() {
+        return;
+    }
+    let goodbye = poll_fn(|context| {
+        if let Poll::Ready(Err(_)) = wire.poll_drain(context) {
+            return Poll::Ready(());
         }
-        socket.poll_flush_unpin(context)
-    })
-    .await
+        while let Some(_read) = ready!(wire.poll_recv(context)) {}
+        Poll::Ready(())
+    });
+    // A peer that does not answer in time is cut; there is nobody left to tell.
+    let _ = timeout(CLOSE_ANSWER_TIMEOUT, goodbye).await;
 }

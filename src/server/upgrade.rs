@@ -1,4 +1,4 @@
-//! From an HTTP request to a WebSocket: who may open one, which protocol is spoken, and the socket's buffers.
+//! From an HTTP request to a WebSocket: who may open one, and which protocol is spoken (RFC 6455, section 4.2).
 //!
 //! Invariants: a browser's request comes from an allowed origin; the subprotocol is chosen once, for the answer and for the
 //! session; a peer that offers none that we speak is told 4406.
@@ -10,6 +10,7 @@ use super::{
     problem::Problem,
     rpc_ws::RpcSpeaker,
     socket::{self, Speaker},
+    wire::{Wire, accept_key},
 };
 use crate::{
     error::{Code, Refusal},
@@ -17,75 +18,127 @@ use crate::{
     protocol::{self, CloseReason, Closing},
 };
 use axum::{
-    extract::{
-        FromRequestParts,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
-    },
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use std::sync::Arc;
+use tokio::net::TcpStream;
 
-/// The buffers of a socket. Tungstenite's own default of 128 KiB is allocated for each socket and cleared at each read.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+/// 16 bytes in base64.
+const KEY_BYTES: usize = 24;
 
 /// Opens a WebSocket that speaks a GraphQL dialect.
 pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
+    let handshake = match Handshake::begin(&app, parts) {
+        Ok(handshake) => handshake,
+        Err(problem) => return problem.into_response(),
+    };
     let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let offered =
         offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
-    let dialect = protocol::negotiate(offered);
-    let upgrade = match begin(&app, parts).await {
-        Ok(upgrade) => upgrade,
-        Err(problem) => return problem.into_response(),
-    };
-    match dialect {
-        None => upgrade.on_upgrade(refuse_subprotocol),
-        Some(dialect) => serve(app, parts, upgrade.protocols([dialect.name()]), move |app, mailbox| {
-            GraphqlSpeaker::new(app, dialect, mailbox)
+    match protocol::negotiate(offered) {
+        None => handshake.finish(app, None, refuse_subprotocol),
+        Some(dialect) => handshake.finish(app, Some(dialect.name()), move |app, wire| {
+            serve(app, wire, move |app, mailbox| GraphqlSpeaker::new(app, dialect, mailbox))
         }),
     }
 }
 
 /// Opens a WebSocket that speaks JSON-RPC.
 pub(super) async fn rpc(app: App, parts: &mut Parts) -> Response {
-    match begin(&app, parts).await {
-        Ok(upgrade) => serve(app, parts, upgrade, RpcSpeaker::new),
+    match Handshake::begin(&app, parts) {
+        Ok(handshake) => handshake.finish(app, None, |app, wire| serve(app, wire, RpcSpeaker::new)),
         Err(problem) => problem.into_response(),
     }
 }
 
-/// Checks the request and sizes the socket.
-async fn begin(app: &App, parts: &mut Parts) -> Result<WebSocketUpgrade, Problem> {
-    check_origin(app, &parts.headers)?;
-    let upgrade = WebSocketUpgrade::from_request_parts(parts, app).await;
-    let upgrade =
-        upgrade.map_err(|rejection| Problem::with_status(rejection.status(), rejection.body_text()))?;
-    Ok(upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(app.options.request_bytes_max)
-        .max_frame_size(app.options.request_bytes_max))
+/// Runs a connection to its end.
+async fn serve<S: Speaker>(app: App, wire: Wire, speaker: impl FnOnce(&App, Arc<Mailbox>) -> S) {
+    let mailbox = Arc::new(Mailbox::new(app.options.mailbox_bytes_max));
+    let speaker = speaker(&app, Arc::clone(&mailbox));
+    socket::run(app, wire, mailbox, speaker).await;
 }
 
-/// Upgrades, and runs the connection to its end; until then it keeps its share of the connections allowed.
-fn serve<S: Speaker + 'static>(
-    app: App,
-    parts: &mut Parts,
-    upgrade: WebSocketUpgrade,
-    speaker: impl FnOnce(&App, Arc<Mailbox>) -> S + Send + 'static,
-) -> Response {
-    let admission = parts.extensions.remove::<Admission>();
-    let tracker = app.tracker.clone();
-    upgrade.on_upgrade(move |socket| {
-        tracker.track_future(async move {
-            let mailbox = Arc::new(Mailbox::new(app.options.mailbox_bytes_max));
-            let speaker = speaker(&app, Arc::clone(&mailbox));
-            socket::run(app, socket, mailbox, speaker).await;
+/// The server's side of an opening handshake (RFC 6455, section 4.2).
+struct Handshake {
+    accept: HeaderValue,
+    on_upgrade: OnUpgrade,
+    admission: Option<Admission>,
+}
+
+impl Handshake {
+    /// Checks a request that [`is_wanted`].
+    fn begin(app: &App, parts: &mut Parts) -> Result<Self, Problem> {
+        check_origin(app, &parts.headers)?;
+        if parts.method != Method::GET {
+            let problem =
+                Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket is opened by GET");
+            return Err(problem.with_header(header::ALLOW, "GET"));
+        }
+        if !has_token(&parts.headers, header::CONNECTION, "upgrade") {
+            return Err(malformed("the header `Connection` must name `Upgrade`"));
+        }
+        if parts.headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            let problem =
+                Problem::with_status(StatusCode::UPGRADE_REQUIRED, "the version of WebSocket must be 13");
+            return Err(problem.with_header(header::SEC_WEBSOCKET_VERSION, "13"));
+        }
+        let key = parts.headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == KEY_BYTES);
+        let accept = key.and_then(accept_key);
+        let accept =
+            accept.ok_or_else(|| malformed("the header `Sec-WebSocket-Key` must be 16 bytes in base64"))?;
+        let on_upgrade = parts.extensions.remove::<OnUpgrade>();
+        let on_upgrade = on_upgrade.ok_or_else(|| malformed("a WebSocket is opened over HTTP/1.1"))?;
+        Ok(Handshake { accept, on_upgrade, admission: parts.extensions.remove::<Admission>() })
+    }
+
+    /// Switches protocols and goes on with `run`; until that ends the socket keeps its share of the connections allowed.
+    fn finish<F: Future<Output = ()> + Send + 'static>(
+        self,
+        app: App,
+        subprotocol: Option<&'static str>,
+        run: impl FnOnce(App, Wire) -> F + Send + 'static,
+    ) -> Response {
+        let Handshake { accept, on_upgrade, admission } = self;
+        let mut response = (
+            StatusCode::SWITCHING_PROTOCOLS,
+            [
+                (header::CONNECTION, HeaderValue::from_static("upgrade")),
+                (header::UPGRADE, HeaderValue::from_static("websocket")),
+                (header::SEC_WEBSOCKET_ACCEPT, accept),
+            ],
+        )
+            .into_response();
+        if let Some(name) = subprotocol {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+        }
+        app.tracker.clone().spawn(async move {
+            match on_upgrade.await.map(|upgraded| open(upgraded, &app)) {
+                Ok(Some(wire)) => run(app, wire).await,
+                Ok(None) => tracing::error!("an upgraded connection is no TCP stream of ours"),
+                Err(error) => tracing::debug!(%error, "a peer left during its handshake"),
+            }
             drop(admission);
-        })
-    })
+        });
+        response
+    }
+}
+
+/// The stream under an upgraded connection.
+fn open(upgraded: Upgraded, app: &App) -> Option<Wire> {
+    let parts = downcast::<TokioIo<TcpStream>>(upgraded).ok()?;
+    Some(Wire::new(parts.io.into_inner(), parts.read_buf.to_vec(), app.options.request_bytes_max))
+}
+
+fn malformed(message: &'static str) -> Problem {
+    Problem::with_status(StatusCode::BAD_REQUEST, message)
+}
+
+fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
 }
 
 /// Does the request ask for an upgrade to a WebSocket (RFC 6455, section 4.1)?
@@ -113,9 +166,7 @@ fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-async fn refuse_subprotocol(mut socket: WebSocket) {
+async fn refuse_subprotocol(_app: App, wire: Wire) {
     let closing = Closing::new(&CloseReason::UnknownSubprotocol);
-    let frame = CloseFrame { code: closing.code, reason: closing.reason.into() };
-    // A peer that is gone already needs no answer.
-    let _ = socket.send(Message::Close(Some(frame))).await;
+    socket::close(wire, closing).await;
 }

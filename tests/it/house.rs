@@ -30,10 +30,11 @@ const ROOMS: [(&str, &[&str]); 14] = [
 ];
 
 /// What appears only where it is at home: the text, and the paths below `src` that may hold it.
-const AT_HOME: [(&str, &[&str]); 10] = [
+const AT_HOME: [(&str, &[&str]); 11] = [
     ("async_graphql::", &["graphql/", "server/operation.rs"]),
     ("axum::", &["server/"]),
-    ("hyper", &["server/accept.rs"]),
+    ("hyper", &["server/accept.rs", "server/upgrade.rs"]),
+    ("tungstenite::", &["server/wire.rs", "server/socket.rs", "cli/tail/"]),
     ("rusqlite::", &["log/"]),
     ("Event::logged(", &["log/", "event/"]),
     ("StoredEvent", &["log/", "event/"]),

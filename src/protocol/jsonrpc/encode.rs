@@ -14,6 +14,11 @@ pub const GATEWAY_EVENT_SUFFIX: &str = "}";
 /// What stands after the event of an `events.notification`.
 pub const NOTIFICATION_SUFFIX: &str = "}}";
 
+/// The same where the event stands for so many older ones of its subject.
+pub fn notification_suffix_replaced(replaced: u64) -> String {
+    format!(r#","replaced":{replaced}}}}}"#)
+}
+
 /// What stands before the event of an `events.notification`; a connection keeps it for each subscription.
 pub fn notification_prefix(id: SubscriptionId) -> String {
     format!(r#"{{"jsonrpc":"2.0","method":"events.notification","params":{{"subscription":"{id}","result":"#)

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Code, Refusal, excerpt},
-    event::{Cursor, Draft, EventFilter, FilterDraft, StartDraft, StartPosition},
+    event::{Cursor, Draft, EventFilter, FilterDraft, Overflow, StartDraft, StartPosition},
 };
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -74,6 +74,8 @@ pub enum Method {
         filter: Box<EventFilter>,
         /// From where.
         start: StartPosition,
+        /// When the reader is behind.
+        overflow: Overflow,
     },
     /// Close a subscription.
     EventsUnsubscribe {
@@ -157,10 +159,12 @@ fn gateway_subscribe(params: &Params<'_>) -> Result<Method, Refusal> {
 }
 
 fn events_subscribe(params: &Params<'_>) -> Result<Method, Refusal> {
-    params.only(&["filter", "start"])?;
+    params.only(&["filter", "start", "overflow"])?;
     let start = params.get("start").map(|text| read_object::<StartDraft>(text, "start")).transpose()?;
     let start = start.map(StartPosition::new).transpose()?.unwrap_or_default();
-    Ok(Method::EventsSubscribe { filter: params.filter()?, start })
+    let overflow = params.get("overflow").map(|text| read::<String>(text, "overflow")).transpose()?;
+    let overflow = overflow.map(|name| Overflow::from_name(&name)).transpose()?.unwrap_or_default();
+    Ok(Method::EventsSubscribe { filter: params.filter()?, start, overflow })
 }
 
 fn publish(params: &Params<'_>) -> Result<Box<Draft>, Refusal> {

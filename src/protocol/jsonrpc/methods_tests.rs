@@ -46,7 +46,7 @@ fn the_parameters_of_each_method_are_read() {
         method("events.subscribe", &json!({"start": {"last": 10}})),
         Ok(Method::EventsSubscribe { start: StartPosition::Last(10), .. })
     ));
-    let Ok(Method::EventsSubscribe { filter, start: StartPosition::After(after) }) =
+    let Ok(Method::EventsSubscribe { filter, start: StartPosition::After(after), .. }) =
         method("events.subscribe", &json!({"filter": {"types": "task.*"}, "start": {"after": cursor}}))
     else {
         panic!("both")

@@ -14,8 +14,9 @@ mod methods;
 mod session;
 
 pub use encode::{
-    GATEWAY_EVENT_PREFIX, GATEWAY_EVENT_SUFFIX, NOTIFICATION_SUFFIX, notification_prefix, write_batch,
-    write_error, write_gateway_subscription, write_history, write_published, write_result, write_subscribed,
+    GATEWAY_EVENT_PREFIX, GATEWAY_EVENT_SUFFIX, NOTIFICATION_SUFFIX, notification_prefix,
+    notification_suffix_replaced, write_batch, write_error, write_gateway_subscription, write_history,
+    write_published, write_result, write_subscribed,
 };
 pub use error::{RpcError, number};
 pub use filter_json::write_filter;

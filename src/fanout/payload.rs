@@ -1,0 +1,137 @@
+//! Rendered events: a [`Payload`] is one, a [`Run`] is some in log order for one subscription.
+//!
+//! Invariants: a payload is encoded once; a run is shared by every member that gets the same events, so that handing it over
+//! costs one count and no allocation.
+
+use crate::event::{Event, Offset};
+use std::sync::Arc;
+
+/// An event as its group sees it, encoded once. Born in `fanout` only; cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Payload(Arc<Rendered>);
+
+#[derive(Debug)]
+struct Rendered {
+    offset: Offset,
+    text: Box<str>,
+    /// Source and subject.
+    subject: Option<Box<str>>,
+}
+
+impl Payload {
+    pub(super) fn new(event: &Event, text: String) -> Self {
+        let subject = event.subject().map(|subject| format!("{} {subject}", event.source()).into());
+        Payload(Arc::new(Rendered { offset: event.offset(), text: text.into(), subject }))
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(offset: u64, subject: Option<&str>, text: String) -> Self {
+        let subject = subject.map(Into::into);
+        Payload(Arc::new(Rendered { offset: Offset::new(offset), text: text.into(), subject }))
+    }
+
+    /// The place of the event.
+    pub fn offset(&self) -> Offset {
+        self.0.offset
+    }
+
+    /// The JSON text.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// What the event is about, together with who says so; `None` when its producer did not say.
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.0.subject.as_deref()
+    }
+}
+
+/// Payloads in log order. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Run {
+    all: Arc<[Payload]>,
+    from: usize,
+    to: usize,
+    /// The bytes of the texts from `from` to `to`.
+    bytes: usize,
+    /// How many older events the first one stands for.
+    replaced: u64,
+}
+
+impl Run {
+    pub(super) fn new(payloads: Vec<Payload>) -> Self {
+        let (to, bytes) = (payloads.len(), text_bytes(&payloads));
+        Run { all: payloads.into(), from: 0, to, bytes, replaced: 0 }
+    }
+
+    /// The payloads.
+    pub fn payloads(&self) -> &[Payload] {
+        self.all.get(self.from..self.to).unwrap_or_default()
+    }
+
+    /// How many older events of the same subjects were left out before the first payload, because the reader was behind and
+    /// asked for the latest only.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
+    }
+
+    pub(super) fn with_replaced(mut self, replaced: u64) -> Self {
+        self.replaced = replaced;
+        self
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The place of the first payload.
+    pub(super) fn first(&self) -> Option<Offset> {
+        self.payloads().first().map(Payload::offset)
+    }
+
+    /// The place of the last payload.
+    pub(super) fn last(&self) -> Option<Offset> {
+        self.payloads().last().map(Payload::offset)
+    }
+
+    /// The part above an offset; `None` when nothing is.
+    pub(super) fn above(&self, offset: Offset) -> Option<Run> {
+        if self.first()? > offset {
+            return Some(self.clone());
+        }
+        self.clone().split_at(self.payloads().partition_point(|payload| payload.offset() <= offset)).1
+    }
+
+    /// The part up to an offset, inclusive; `None` when nothing is.
+    pub(super) fn up_to(self, offset: Offset) -> Option<Run> {
+        let count = self.payloads().partition_point(|payload| payload.offset() <= offset);
+        (count > 0).then(|| self.split_at(count).0)
+    }
+
+    /// Splits after the first payloads of at most so many bytes, one at least; the rest is `None` when nothing remains.
+    pub(super) fn split(self, bytes_max: usize) -> (Run, Option<Run>) {
+        if self.bytes <= bytes_max {
+            return (self, None);
+        }
+        let mut bytes = 0;
+        let fits = |payload: &&Payload| {
+            bytes += payload.text().len();
+            bytes <= bytes_max
+        };
+        let count = self.payloads().iter().take_while(fits).count().max(1);
+        self.split_at(count)
+    }
+
+    fn split_at(self, count: usize) -> (Run, Option<Run>) {
+        let bytes = text_bytes(self.payloads().get(..count).unwrap_or_default());
+        let middle = (self.from + count).min(self.to);
+        let rest = Run { from: middle, bytes: self.bytes - bytes, replaced: 0, ..self.clone() };
+        let first = Run { to: middle, bytes, ..self };
+        let has_rest = rest.from < rest.to;
+        (first, has_rest.then_some(rest))
+    }
+}
+
+fn text_bytes(payloads: &[Payload]) -> usize {
+    payloads.iter().map(|payload| payload.text().len()).sum()
+}

@@ -1,0 +1,308 @@
+//! One WebSocket on its TCP stream: messages in through tungstenite, whole frames out from a buffer that is only borrowed.
+//!
+//! Flow: [`Frames`] are put together in a scratch buffer, written at once, and only what the socket did not take is kept.
+//! Invariants: frames leave whole and in order, but for urgent ones, which go in at the next boundary of a frame; tungstenite's
+//! own frames (pong, close) take the same way, so nothing ever lands inside a frame; nobody reads on after a frame that could
+//! not be read.
+//! Not here: deadlines and what is said (`socket`).
+
+use axum::http::header::HeaderValue;
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    task::{Context, Poll, ready},
+};
+use tokio::{net::TcpStream, time::Instant};
+use tokio_tungstenite::tungstenite::{
+    Error, Message,
+    handshake::derive_accept_key,
+    protocol::{
+        CloseFrame, Role, WebSocketConfig, WebSocketContext,
+        frame::{
+            FrameHeader, Utf8Bytes,
+            coding::{CloseCode, Control, Data, OpCode},
+        },
+    },
+};
+
+/// What clients send is small; a larger message is read in steps of this many bytes.
+const READ_BUFFER_BYTES: usize = 1024;
+/// RFC 6455, section 5.2: the low bits of a frame's first byte.
+const OPCODE_BITS: u8 = 0x0f;
+
+/// Whole frames on their way out, in a buffer that many connections use in turn.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    /// These overtake what waits for the socket.
+    urgent: Vec<u8>,
+    ordered: Vec<u8>,
+}
+
+impl Frames {
+    /// Adds a text message that consists of these parts.
+    pub(super) fn text(&mut self, parts: &[&str]) {
+        write_frame(&mut self.ordered, OpCode::Data(Data::Text), parts);
+    }
+
+    /// Adds a text message that overtakes whatever waits. Nothing in it may speak of events that could still be waiting.
+    pub(super) fn urgent_text(&mut self, text: &str) {
+        write_frame(&mut self.urgent, OpCode::Data(Data::Text), &[text]);
+    }
+
+    /// Adds a WebSocket ping without a payload.
+    pub(super) fn ping(&mut self) {
+        write_frame(&mut self.ordered, OpCode::Control(Control::Ping), &[]);
+    }
+
+    /// Is there nothing to write?
+    pub(super) fn is_empty(&self) -> bool {
+        self.urgent.is_empty() && self.ordered.is_empty()
+    }
+
+    /// Forgets the frames and keeps the memory, up to so many bytes.
+    pub(super) fn clear(&mut self, bytes_max: usize) {
+        for buffer in [&mut self.urgent, &mut self.ordered] {
+            buffer.clear();
+            buffer.shrink_to(bytes_max);
+        }
+    }
+}
+
+fn write_frame(out: &mut Vec<u8>, opcode: OpCode, parts: &[&str]) {
+    let length = parts.iter().map(|part| part.len() as u64).sum();
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
+    header.format(length, out).expect("a vector takes every write");
+    parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+}
+
+/// The length of the unmasked frame at the start of `bytes`, as [`write_frame`] writes it.
+fn frame_length(bytes: &[u8]) -> Option<usize> {
+    let header = FrameHeader::parse(&mut io::Cursor::new(bytes)).ok()??;
+    Some(header.0.len(header.1) + usize::try_from(header.1).ok()?)
+}
+
+/// What was written and the socket has not taken.
+#[derive(Debug)]
+struct Backlog {
+    bytes: Vec<u8>,
+    taken: usize,
+    /// Where the frame ends that the socket is in the middle of; `taken` when it is at a boundary.
+    frame_end: usize,
+    /// When the socket last took anything.
+    progress: Instant,
+}
+
+impl Backlog {
+    fn new() -> Self {
+        Backlog { bytes: Vec::new(), taken: 0, frame_end: 0, progress: Instant::now() }
+    }
+
+    fn waiting(&self) -> &[u8] {
+        self.bytes.get(self.taken..).unwrap_or_default()
+    }
+
+    /// The socket has taken so many bytes more.
+    fn took(&mut self, count: usize) {
+        self.taken += count;
+        self.progress = Instant::now();
+        while self.frame_end < self.taken {
+            let next = self.bytes.get(self.frame_end..).and_then(frame_length);
+            self.frame_end += next.expect("only whole frames are written");
+        }
+        if self.taken == self.bytes.len() {
+            self.bytes = Vec::new();
+            (self.taken, self.frame_end) = (0, 0);
+        }
+    }
+
+    fn push(&mut self, urgent: &[u8], ordered: &[u8]) {
+        if self.bytes.is_empty() {
+            self.progress = Instant::now();
+        }
+        if !urgent.is_empty() {
+            self.bytes.splice(self.frame_end..self.frame_end, urgent.iter().copied());
+        }
+        self.bytes.extend_from_slice(ordered);
+    }
+}
+
+/// A WebSocket, the server's side.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: TcpStream,
+    context: WebSocketContext,
+    backlog: Backlog,
+    /// The next message may be here already, whatever the socket says.
+    may_hold_message: bool,
+    /// A frame could not be read: what follows has no meaning.
+    is_broken: bool,
+}
+
+/// The header `Sec-WebSocket-Accept` for a client's key (RFC 6455, section 4.2.2).
+pub(super) fn accept_key(key: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+}
+
+impl Wire {
+    /// A stream after its handshake, with what the peer has sent since. Messages may have so many bytes.
+    pub(super) fn new(stream: TcpStream, read_already: Vec<u8>, message_bytes_max: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(message_bytes_max))
+            .max_frame_size(Some(message_bytes_max));
+        let context = WebSocketContext::from_partially_read(read_already, Role::Server, Some(config));
+        Wire { stream, context, backlog: Backlog::new(), may_hold_message: true, is_broken: false }
+    }
+
+    /// Writes frames; what the socket does not take waits for [`Wire::poll_drain`].
+    pub(super) fn write(&mut self, frames: &mut Frames) -> io::Result<()> {
+        let Frames { urgent, ordered } = frames;
+        if !self.backlog.bytes.is_empty() {
+            self.backlog.push(urgent, ordered);
+            return Ok(());
+        }
+        if !urgent.is_empty() {
+            ordered.splice(0..0, urgent.drain(..));
+        }
+        let taken = write_some(&self.stream, ordered)?;
+        if taken < ordered.len() {
+            // The whole batch, so that the end of the frame begun is found; it is gone as soon as it is written.
+            self.backlog.push(&[], ordered);
+            self.backlog.took(taken);
+        }
+        Ok(())
+    }
+
+    /// Ends the conversation after what was written.
+    pub(super) fn write_close(&mut self, code: u16, reason: String) -> Result<(), Error> {
+        let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from(reason) };
+        let mut io = FrameIo { stream: &self.stream, backlog: &mut self.backlog };
+        self.context.close(&mut io, Some(frame))
+    }
+
+    /// Answers the peer's close frame, which tungstenite has ready by then.
+    pub(super) fn answer_close(&mut self) {
+        let mut io = FrameIo { stream: &self.stream, backlog: &mut self.backlog };
+        // It reports the end of the conversation as an error; and a peer that is gone needs no answer.
+        let _ = self.context.flush(&mut io);
+    }
+
+    /// How many bytes wait for the socket.
+    pub(super) fn backlog_bytes(&self) -> usize {
+        self.backlog.waiting().len()
+    }
+
+    /// Since when has the socket taken nothing, while bytes wait?
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        (!self.backlog.bytes.is_empty()).then_some(self.backlog.progress)
+    }
+
+    /// Writes on; ready when nothing waits any more.
+    pub(super) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.backlog.bytes.is_empty() {
+            match self.stream.try_write(self.backlog.waiting()) {
+                Ok(taken) => self.backlog.took(taken),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    ready!(self.stream.poll_write_ready(context))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next message; `None` when the conversation is over. After an error whatever the peer still sends is thrown away,
+    /// and only its end is reported.
+    pub(super) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        if self.is_broken {
+            return self.poll_end(context).map(|()| None);
+        }
+        loop {
+            if !self.may_hold_message
+                && let Err(error) = ready!(self.stream.poll_read_ready(context))
+            {
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            let mut io = FrameIo { stream: &self.stream, backlog: &mut self.backlog };
+            match self.context.read(&mut io) {
+                Ok(message) => {
+                    self.may_hold_message = true;
+                    return Poll::Ready(Some(Ok(message)));
+                }
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+                    self.may_hold_message = false;
+                }
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => return Poll::Ready(None),
+                Err(error) => {
+                    self.is_broken = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Reads to the peer's end and keeps nothing, so that a reset does not take back our last words.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut sink = [0; READ_BUFFER_BYTES];
+        loop {
+            match self.stream.try_read(&mut sink) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if ready!(self.stream.poll_read_ready(context)).is_err() {
+                        return Poll::Ready(());
+                    }
+                }
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+/// Writes until everything is written or the socket takes no more; says how much it took.
+fn write_some(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut taken = 0;
+    while let Some(rest @ [_, ..]) = bytes.get(taken..) {
+        match stream.try_write(rest) {
+            Ok(count) => taken += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
+}
+
+/// The stream as tungstenite sees it.
+struct FrameIo<'a> {
+    stream: &'a TcpStream,
+    backlog: &'a mut Backlog,
+}
+
+impl Read for FrameIo<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(buffer)
+    }
+}
+
+impl Write for FrameIo<'_> {
+    /// Takes whole frames only, and always all of it: what the socket does not take now goes to the backlog.
+    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
+        let is_pong =
+            frame.first().is_some_and(|byte| byte & OPCODE_BITS == u8::from(OpCode::Control(Control::Pong)));
+        if !self.backlog.bytes.is_empty() {
+            let (urgent, ordered) = if is_pong { (frame, &[][..]) } else { (&[][..], frame) };
+            self.backlog.push(urgent, ordered);
+            return Ok(frame.len());
+        }
+        let taken = write_some(self.stream, frame)?;
+        if taken < frame.len() {
+            self.backlog.push(&[], frame);
+            self.backlog.took(taken);
+        }
+        Ok(frame.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
