@@ -51,8 +51,19 @@ pub struct EventFilter {
     any_of: Option<Box<[EventFilter]>>,
 }
 
+impl NewEvent {
+    /// Do both events meet the same filters, whatever the filter?
+    pub fn routes_like(&self, other: &NewEvent) -> bool {
+        self.event_type() == other.event_type()
+            && self.scope() == other.scope()
+            && self.source() == other.source()
+            && self.correlation_id() == other.correlation_id()
+            && self.priority() == other.priority()
+    }
+}
+
 impl EventFilter {
-    /// Does the event meet the filter?
+    /// Does the event meet the filter? Looks at nothing but what [`NewEvent::routes_like`] compares.
     pub fn matches(&self, event: &NewEvent) -> bool {
         self.types
             .as_deref()

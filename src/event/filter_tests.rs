@@ -107,6 +107,27 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #[test]
+    fn events_that_route_alike_meet_the_same_filters(wanted in filters(), one in events(), mut other in events()) {
+        // Everything that a filter could look at from the one, everything else from the other.
+        for member in ["type", "source", "correlationId", "priority", "organizationId", "domainId", "instanceId",
+            "agentId", "taskId", "workflowId", "userId", "roomId"] {
+            other.as_object_mut().unwrap().remove(member);
+            if let Some(value) = one.get(member) {
+                other[member] = value.clone();
+            }
+        }
+        let new = |event: &Value| {
+            NewEvent::new(Draft::from_json(&event.to_string()).unwrap(), &Limits::default()).unwrap()
+        };
+        let (one, other, wanted) = (new(&one), new(&other), filter(&wanted).unwrap());
+        prop_assert!(one.routes_like(&other));
+        prop_assert_eq!(wanted.matches(&one), wanted.matches(&other));
+    }
+}
+
 #[test]
 fn filters_that_mean_the_same_are_equal() {
     let one = filter(&json!({ "types": ["b.*", "a.*", "a.*"], "taskId": "t1" })).unwrap();

@@ -11,6 +11,7 @@ mod conflate;
 mod form;
 mod mailbox;
 mod payload;
+mod plan;
 mod registry;
 mod subscription;
 mod worker;

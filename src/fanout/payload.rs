@@ -4,7 +4,7 @@
 //! costs one count and no allocation.
 
 use crate::event::{Event, Offset};
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 /// An event as its group sees it, encoded once. Born in `fanout` only; cloning shares it.
 #[derive(Clone, Debug)]
@@ -92,6 +92,20 @@ impl Run {
     /// The place of the last payload.
     pub(super) fn last(&self) -> Option<Offset> {
         self.payloads().last().map(Payload::offset)
+    }
+
+    /// The parts at these places; one part that is connected shares the payloads.
+    pub(super) fn parts(&self, parts: impl Iterator<Item = Range<usize>>) -> Run {
+        let parts: Vec<Range<usize>> = parts.collect();
+        if let [part] = &*parts {
+            return self.clone().split_at(part.end).0.split_at(part.start).1.unwrap_or_else(Run::empty);
+        }
+        let payloads = parts.into_iter().filter_map(|part| self.payloads().get(part)).flatten();
+        Run::new(payloads.cloned().collect())
+    }
+
+    fn empty() -> Run {
+        Run::new(Vec::new())
     }
 
     /// The part above an offset; `None` when nothing is.

@@ -1,12 +1,13 @@
 //! Who is there: groups by (form, view), their members by filter, and the index that finds both for an event.
 //!
-//! Flow: the worker asks for the [`GroupPlan`]s of a batch, has them rendered without the lock, and gives them back to be delivered.
+//! Flow: the worker asks for the [`GroupPlan`]s of a step, has them rendered without the lock, and gives them back to be delivered.
 //! Invariants: an event is delivered to a member exactly when its offset is above the member's `joined`, so whoever joins
 //! between plan and delivery misses nothing and gets nothing twice. Lock order: subscription, registry, mailbox.
 
 use super::{
-    Form, Payload, Renderer, Run,
+    Form, Renderer, Run,
     mailbox::{Key, Mailbox, Pushed},
+    plan::{GroupPlan, Picks, alike},
 };
 use crate::{
     auth::View,
@@ -21,8 +22,8 @@ use std::{
     sync::Arc,
 };
 
-type GroupId = u64;
-type CellId = u64;
+pub(super) type GroupId = u64;
+pub(super) type CellId = u64;
 
 /// What makes two subscriptions share their renderings: the whole text of the form, and the view.
 type GroupKey = (Box<str>, View);
@@ -35,6 +36,8 @@ pub(super) struct Registry {
     group_ids: HashMap<GroupKey, GroupId>,
     cells: HashMap<CellId, Cell>,
     cells_of: HashMap<FilterId, Vec<CellId>>,
+    /// By filter, what it meets of the step that is planned; empty in between.
+    picks: Vec<Picks>,
     ids: u64,
     /// Every event up to here has been planned.
     routed: Offset,
@@ -92,17 +95,6 @@ pub(super) struct Joining<'a> {
     pub(super) mailbox: &'a Arc<Mailbox>,
 }
 
-/// The work of one group for one batch.
-pub(super) struct GroupPlan {
-    group: GroupId,
-    pub(super) form: Arc<dyn Form>,
-    pub(super) renderer: Option<Box<dyn Renderer>>,
-    /// Which events of the batch each cell gets.
-    cells: Vec<(CellId, Vec<usize>)>,
-    /// Which events of the batch the group renders, rising, and what came of it.
-    pub(super) wanted: BTreeMap<usize, Option<Payload>>,
-}
-
 impl Registry {
     pub(super) fn new(routed: Offset, metrics: Metrics) -> Self {
         Registry {
@@ -111,6 +103,7 @@ impl Registry {
             group_ids: HashMap::new(),
             cells: HashMap::new(),
             cells_of: HashMap::new(),
+            picks: Vec::new(),
             ids: 0,
             routed,
             delivered: routed,
@@ -161,49 +154,61 @@ impl Registry {
         }
     }
 
-    /// Which groups render which events of a batch. The renderers go along; [`Registry::deliver`] brings them back.
+    /// Which groups render which events of a step. The renderers go along; [`Registry::deliver`] brings them back.
     pub(super) fn plan(&mut self, events: &[Arc<Event>]) -> Vec<GroupPlan> {
-        let mut plans: BTreeMap<GroupId, BTreeMap<CellId, Vec<usize>>> = BTreeMap::new();
-        let mut met = Vec::new();
-        for (at, event) in events.iter().enumerate() {
+        let touched = self.pick(events);
+        let mut plans: BTreeMap<GroupId, GroupPlan> = BTreeMap::new();
+        for filter in touched {
+            let Some(picks) = self.picks.get_mut(filter) else { continue };
+            for cell_id in self.cells_of.get(&filter).into_iter().flatten() {
+                let Some(cell) = self.cells.get(cell_id) else { continue };
+                let Some(group) = self.groups.get_mut(&cell.group) else { continue };
+                let plan = plans.entry(cell.group).or_insert_with(|| {
+                    GroupPlan::new(cell.group, &group.form, group.renderer.take(), events.len())
+                });
+                plan.add(*cell_id, picks);
+            }
+            picks.clear();
+        }
+        self.routed = events.last().map_or(self.routed, |last| last.offset());
+        plans.into_values().collect()
+    }
+
+    /// Notes for each filter which events meet it, and gives the filters that any event meets.
+    fn pick(&mut self, events: &[Arc<Event>]) -> Vec<FilterId> {
+        let (mut met, mut touched) = (Vec::new(), Vec::new());
+        let mut from = 0;
+        // Events come in bursts of a kind: what the first one meets the others meet too.
+        while let Some(first) = events.get(from) {
+            let range = alike(events, from);
             met.clear();
-            self.index.matches(event, &mut met);
-            for cell_id in met.iter().filter_map(|filter| self.cells_of.get(filter)).flatten() {
-                if let Some(cell) = self.cells.get(cell_id) {
-                    plans.entry(cell.group).or_default().entry(*cell_id).or_default().push(at);
+            self.index.matches(first, &mut met);
+            for filter in &met {
+                if self.picks.len() <= *filter {
+                    self.picks.resize_with(filter + 1, Vec::new);
+                }
+                let Some(picks) = self.picks.get_mut(*filter) else { continue };
+                match picks.last_mut() {
+                    None => {
+                        touched.push(*filter);
+                        picks.push(range.clone());
+                    }
+                    Some(last) if last.end == range.start => last.end = range.end,
+                    Some(_) => picks.push(range.clone()),
                 }
             }
-            self.routed = event.offset();
+            from = range.end;
         }
-        let groups = &mut self.groups;
-        let plan = |(id, cells): (GroupId, BTreeMap<CellId, Vec<usize>>)| {
-            let group = groups.get_mut(&id)?;
-            let wanted = cells.values().flatten().map(|at| (*at, None)).collect();
-            let cells = cells.into_iter().collect();
-            Some(GroupPlan {
-                group: id,
-                form: Arc::clone(&group.form),
-                renderer: group.renderer.take(),
-                cells,
-                wanted,
-            })
-        };
-        plans.into_iter().filter_map(plan).collect()
+        touched
     }
 
     /// Copies what was rendered to the members.
-    pub(super) fn deliver(&mut self, plan: GroupPlan) {
+    pub(super) fn deliver(&mut self, mut plan: GroupPlan) {
         if let Some(group) = self.groups.get_mut(&plan.group) {
-            group.renderer = plan.renderer;
+            group.renderer = plan.renderer.take();
         }
-        let payload = |at: &usize| plan.wanted.get(at).and_then(Option::clone);
-        let all = Run::new(plan.wanted.values().flatten().cloned().collect());
-        for (cell_id, events) in plan.cells {
-            let run = match events.len() == plan.wanted.len() {
-                true => all.clone(),
-                false => Run::new(events.iter().filter_map(payload).collect()),
-            };
-            self.deliver_to(cell_id, &run);
+        for (cell, run) in plan.runs() {
+            self.deliver_to(cell, &run);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     bus::{self, Bus},
-    event::{Cursor, Draft, Event, Family, Limits, NewEvent},
+    event::{Cursor, Draft, Event, Family, FilterDraft, Limits, NewEvent},
     log::{MemoryLog, MemoryOptions},
 };
 
@@ -294,4 +294,59 @@ async fn leaving_during_a_replay_leaves_nothing_behind() {
     }
     assert_eq!(fixture.fanout.len(), (0, 0));
     assert_eq!(fixture.hub.metrics().subscriptions_open.get(), 0);
+}
+
+#[tokio::test]
+async fn many_who_resume_share_one_rendering_of_the_past() {
+    let fixture = Fixture::new();
+    fixture.publish_many(0..1_000).await;
+    let mut readers = Vec::new();
+    for reader in 0..60 {
+        // Not all from the same place: later pages are shared nevertheless.
+        let start = StartPosition::Last(1_000 - reader % 3);
+        readers.push(fixture.reader(numbers(), EventFilter::default(), start, 1 << 20).await);
+    }
+    for (reader, got) in (0..).zip(&readers) {
+        let first = reader % 3;
+        let count = usize::try_from(1_000 - first).unwrap();
+        assert_eq!(got.take(count).await, texts(first..1_000));
+    }
+    let executions = fixture.hub.metrics().executions.get();
+    assert!(executions <= 6_000, "{executions} renderings of 60,000 deliveries");
+}
+
+/// In bursts of one kind and in mixed ones, whatever filters share a group.
+#[tokio::test]
+async fn a_burst_is_split_exactly_by_the_filters_of_a_group() {
+    let fixture = Fixture::new();
+    let families = ["task", "agent", "chat"];
+    let types = ["task.created", "agent.created", "chat.message"];
+    // Every subset of the families, some several times.
+    let wanted = |reader: usize| (0..3).filter(move |family| (reader + 1) >> family & 1 == 1);
+    let mut readers = Vec::new();
+    for reader in 0..14 {
+        let names: Vec<String> = wanted(reader % 7).map(|at| format!("{}.*", families[at])).collect();
+        let draft = FilterDraft { types: Some(names), ..FilterDraft::default() };
+        let filter = EventFilter::new(draft).unwrap();
+        readers.push(fixture.reader(numbers(), filter, StartPosition::Live, 1 << 20).await);
+    }
+    let mut kinds = Vec::new();
+    let mut events = Vec::new();
+    for number in 0..900_usize {
+        // Runs of one kind, from one event to a whole step and more.
+        let kind = if number < 400 { number / 100 % 3 } else { number * number / 7 % 3 };
+        kinds.push(kind);
+        let draft =
+            Draft { event_type: types[kind].to_owned(), id: Some(number.to_string()), ..Draft::default() };
+        events.push(NewEvent::new(draft, &Limits::default()).unwrap());
+    }
+    fixture.hub.publish(&Principal::anonymous(), events).await.unwrap();
+    for (at, reader) in readers.iter().enumerate() {
+        let expected: Vec<String> = (0..900)
+            .filter(|n| wanted(at % 7).any(|family| family == kinds[*n]))
+            .map(|n| n.to_string())
+            .collect();
+        assert_eq!(reader.take(expected.len()).await, expected, "reader {at}");
+    }
+    assert_eq!(fixture.hub.metrics().executions.get(), 900);
 }

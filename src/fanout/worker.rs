@@ -3,7 +3,7 @@
 //! Invariants: groups render in lock-step with the log; a panic or a failure costs one event of one group, whose members get
 //! an error in its place; if the log cannot be followed every member is ended with its position.
 
-use super::{Form, Payload, Renderer, Shared, registry::GroupPlan};
+use super::{Form, Payload, Renderer, Shared, plan::GroupPlan};
 use crate::{error::Refusal, event::Event, hub::Tail, metrics::Metrics};
 use futures_util::FutureExt;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -59,10 +59,10 @@ async fn deliver(shared: &Shared, events: &[Arc<Event>]) {
 }
 
 async fn render_group(plan: &mut GroupPlan, events: &[Arc<Event>], metrics: &Metrics) {
-    for (at, payload) in &mut plan.wanted {
-        if let Some(event) = events.get(*at) {
-            *payload = Some(render(&*plan.form, &mut plan.renderer, event, metrics).await);
-        }
+    let form = Arc::clone(&plan.form);
+    for event in plan.wanted(events) {
+        let payload = render(&*form, &mut plan.renderer, event, metrics).await;
+        plan.rendered(payload);
     }
 }
 

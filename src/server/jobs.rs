@@ -6,7 +6,7 @@
 use futures_util::{
     StreamExt,
     future::BoxFuture,
-    stream::{AbortHandle, Abortable, Aborted, FuturesUnordered},
+    stream::{AbortHandle, Abortable, FuturesUnordered},
 };
 use std::task::{Context, Poll, ready};
 
@@ -43,9 +43,9 @@ impl<T> Jobs<T> {
             if self.running.is_empty() {
                 return Poll::Pending;
             }
-            match ready!(self.running.poll_next_unpin(context)) {
-                Some(Ok(done)) => return Poll::Ready(done),
-                Some(Err(Aborted)) | None => {}
+            // A job that was cancelled has nothing to say.
+            if let Some(Ok(done)) = ready!(self.running.poll_next_unpin(context)) {
+                return Poll::Ready(done);
             }
         }
     }

@@ -146,7 +146,7 @@ impl RpcSpeaker {
         while let Some(at) = self.messages.iter().position(|own| own.key == message) {
             let Some(planned) = self.messages.get_mut(at).and_then(|own| own.waiting.pop_front()) else {
                 let finished = self.messages.swap_remove(at);
-                finish(finished, turn);
+                finish(&finished, turn);
                 return;
             };
             let result = match planned.method {
@@ -335,7 +335,7 @@ impl RpcSpeaker {
     }
 }
 
-fn finish(message: Message, turn: &mut Turn<'_, Done>) {
+fn finish(message: &Message, turn: &mut Turn<'_, Done>) {
     let mut text = String::new();
     match message.is_batch {
         true => {

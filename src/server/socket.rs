@@ -264,14 +264,12 @@ impl<S: Speaker> Connection<S> {
     /// A frame that the WebSocket layer could not take.
     fn broken(&self, error: &Error) -> End {
         tracing::debug!(%error, "a socket broke");
-        match error {
-            Error::Capacity(_) => {
-                let message = format!("a message may have {} bytes", self.app.options.request_bytes_max);
-                let refusal = Refusal::new(Code::TooLarge, message);
-                End::Close(self.speaker.closing(&CloseReason::Refused(&refusal)))
-            }
-            _ => End::Gone,
+        if !matches!(error, Error::Capacity(_)) {
+            return End::Gone;
         }
+        let message = format!("a message may have {} bytes", self.app.options.request_bytes_max);
+        let refusal = Refusal::new(Code::TooLarge, message);
+        End::Close(self.speaker.closing(&CloseReason::Refused(&refusal)))
     }
 
     fn timer(&mut self) -> Option<End> {

@@ -136,12 +136,51 @@ async fn a_stalled_reader_is_closed_and_costs_nobody_else() {
         published += 1;
         assert!(published < 2_000, "the stalled reader must have been closed by now");
     }
-    // What it does read is without a gap, up to the end.
-    let mut got = 0;
-    while let Frame::Json(message) = stalled.next().await {
-        assert_eq!(message["payload"]["data"]["events"]["id"], got.to_string());
-        got += 1;
-    }
-    assert!(got < published);
+    // What it does read is without a gap, up to the place that the close frame names.
+    let (mut got, mut cursor) = (0, String::new());
+    let last = loop {
+        match stalled.next().await {
+            Frame::Json(message) => {
+                assert_eq!(message["payload"]["data"]["events"]["id"], got.to_string());
+                cursor = message["payload"]["extensions"]["cursor"].as_str().unwrap().to_owned();
+                got += 1;
+            }
+            last => break last,
+        }
+    };
+    let Frame::Close(4008, reason) = last else { panic!("{last:?}") };
+    assert!(reason.contains("SLOW_CONSUMER") && reason.contains(&cursor), "{reason} after {cursor}");
+    assert!((1..published).contains(&got));
     other.close().await;
+}
+
+/// A board of states: whoever is behind gets the newest of each subject and the count of those it stands for.
+#[tokio::test]
+async fn a_reader_that_wants_the_latest_only_is_told_how_many_it_missed() {
+    let server = TestServer::start();
+    let mut behind = Socket::graphql(&server).await;
+    let query = "subscription { events(overflow: LATEST_PER_SUBJECT) { id subject data } }";
+    behind.subscribe("a", query).await;
+    let data = "x".repeat(100_000);
+    let mut published = 0_u64;
+    while published < 400 {
+        let subject = format!("agent-{}", published % 2);
+        let event = json!({ "id": published.to_string(), "subject": subject, "data": data });
+        server.publish("agent.updated", event).await;
+        published += 1;
+    }
+    let (mut delivered, mut replaced, mut last) = (0, 0, 0);
+    while last != published - 1 {
+        let message = behind.json().await;
+        let event = &message["payload"]["data"]["events"];
+        last = event["id"].as_str().unwrap().parse().unwrap();
+        delivered += 1;
+        let count =
+            message["payload"]["extensions"].get("replaced").map_or(0, |count| count.as_u64().unwrap());
+        assert!(count == 0 || event["subject"] == format!("agent-{}", last % 2));
+        replaced += count;
+    }
+    assert_eq!(delivered + replaced, published, "every event is delivered or counted");
+    assert!(replaced > published / 2, "{replaced}");
+    behind.close().await;
 }
