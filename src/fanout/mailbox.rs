@@ -129,9 +129,8 @@ impl Mailbox {
             out.push((key, delivery));
         }
         state.queued_bytes -= taken;
-        let has_room = state.queued_bytes <= self.room_below();
         drop(state);
-        if has_room && taken > 0 {
+        if taken > 0 {
             self.room.notify_waiters();
         }
     }
@@ -211,31 +210,28 @@ impl Mailbox {
     ///
     /// Cancel safety: yes.
     pub(super) async fn room(&self) {
-        self.queued_at_most(self.room_below()).await;
+        // Replays leave the other half to live payloads.
+        let bytes_max = self.bytes_max / 2;
+        self.until(|state| state.queued_bytes <= bytes_max).await;
     }
 
-    /// Waits until everything has been taken out.
+    /// Waits until everything of a subscription has been taken out.
     ///
     /// Cancel safety: yes.
-    pub(super) async fn emptied(&self) {
-        self.queued_at_most(0).await;
+    pub(super) async fn emptied(&self, key: Key) {
+        self.until(|state| state.queue(key).is_none_or(|queue| queue.items.is_empty())).await;
     }
 
-    async fn queued_at_most(&self, bytes: usize) {
+    async fn until(&self, is_so: impl Fn(&mut State) -> bool) {
         loop {
             let mut notified = std::pin::pin!(self.room.notified());
             // From here on, so that what is taken out after the look is not missed.
             notified.as_mut().enable();
-            if self.lock().queued_bytes <= bytes {
+            if is_so(&mut self.lock()) {
                 return;
             }
             notified.await;
         }
-    }
-
-    /// Replays leave the other half to live payloads.
-    fn room_below(&self) -> usize {
-        self.bytes_max / 2
     }
 
     /// Puts in what a replay rendered, before what is held. The replay has waited for [`Mailbox::room`].

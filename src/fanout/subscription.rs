@@ -218,7 +218,7 @@ impl Pages<'_> {
         }
         if permit.is_some() {
             // However it ends: the page is in the mailbox, and only the turn of the others depends on it.
-            let _ = timeout(HANDOVER_MAX, wanted.mailbox.emptied()).await;
+            let _ = timeout(HANDOVER_MAX, wanted.mailbox.emptied(wanted.key)).await;
         }
         Ok(page.is_last)
     }

@@ -7,8 +7,11 @@ use crate::{
     event::{Cursor, EventFilter, Offset, START_LAST_MAX, StartPosition},
     log::{From, Read},
 };
+use chrono::{DateTime, TimeDelta, Utc};
 use std::sync::Arc;
 
+/// So far the clocks of a client and of the server may differ.
+const CLOCK_LEEWAY: TimeDelta = TimeDelta::seconds(10);
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Hub {
@@ -27,6 +30,7 @@ impl Hub {
             StartPosition::After(cursor) => self.check_cursor(*cursor).map(Some),
             StartPosition::Earliest => Ok(Some(self.bounds().earliest.previous())),
             StartPosition::Time(time) => {
+                check_time(*time)?;
                 self.log.before_time(*time).await.map(Some).map_err(|error| self.read_refusal(&error))
             }
             StartPosition::Last(count) => {
@@ -85,6 +89,21 @@ impl Hub {
             }
         }
     }
+}
+
+/// A time to come cannot be started from: what is logged until then would come or not, and either could be meant.
+fn check_time(time: DateTime<Utc>) -> Result<(), Refusal> {
+    let now = Utc::now();
+    if time <= now + CLOCK_LEEWAY {
+        return Ok(());
+    }
+    let given = time.to_rfc3339();
+    Err(Refusal::field(
+        Code::InvalidFilter,
+        "start.time",
+        &given,
+        format!("a time that has passed; it is {}", now.to_rfc3339()),
+    ))
 }
 
 /// The refusal of a position whose next events are gone; `earliest` is the first cursor from which nothing is missing.

@@ -62,6 +62,16 @@ async fn a_cursor_is_judged_exactly_at_the_ends_of_the_log() {
 }
 
 #[tokio::test]
+async fn a_time_to_come_is_refused_and_a_clock_that_is_a_little_ahead_forgiven() {
+    let hub = hub(16, None);
+    publish(&hub, 0..3).await;
+    let at = |seconds| StartPosition::Time(chrono::Utc::now() + chrono::TimeDelta::seconds(seconds));
+    assert_eq!(locate(&hub, at(-60)).await, Ok(Some(0)));
+    assert_eq!(locate(&hub, at(5)).await, Ok(Some(3)));
+    assert_eq!(locate(&hub, at(60)).await, Err(Code::InvalidFilter));
+}
+
+#[tokio::test]
 async fn an_expired_cursor_names_the_earliest_from_which_nothing_is_missing() {
     let hub = hub(16, Some(10));
     publish(&hub, 0..30).await;

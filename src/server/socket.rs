@@ -171,6 +171,10 @@ impl<S: Speaker> Connection<S> {
                 timer.as_mut().reset(alarm);
             }
             let are_payloads_first = writes < WRITES_IN_A_ROW;
+            if !are_payloads_first {
+                // Fair between connections as well.
+                tokio::task::yield_now().await;
+            }
             let next = poll_fn(|context| {
                 self.poll_next(context, drain.as_mut(), timer.as_mut(), are_payloads_first)
             });
