@@ -11,6 +11,7 @@ pub mod error;
 pub mod guard;
 pub mod selection;
 
+mod documents;
 mod draft;
 mod event;
 mod filter;
@@ -22,6 +23,7 @@ mod scalars;
 mod source;
 mod subscription;
 
+pub use documents::Documents;
 pub use guard::GuardOptions;
 pub use mutation::Mutation;
 pub use operation::prepare;

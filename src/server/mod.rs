@@ -28,7 +28,7 @@ mod wire;
 use crate::{
     auth::Principal,
     fanout::Fanout,
-    graphql::{GuardOptions, Schema},
+    graphql::{Documents, GuardOptions, Schema},
     hub::Hub,
 };
 use axum::Router;
@@ -103,6 +103,7 @@ pub struct App {
     drain: CancellationToken,
     tracker: TaskTracker,
     scratches: scratch::Scratches,
+    documents: Documents,
 }
 
 impl fmt::Debug for App {
@@ -114,6 +115,7 @@ impl fmt::Debug for App {
 impl App {
     /// The server's parts together.
     pub fn new(hub: Hub, fanout: Fanout, schema: Schema, options: Options) -> Self {
+        let documents = Documents::new(options.guard.clone());
         App {
             hub,
             fanout,
@@ -122,6 +124,7 @@ impl App {
             drain: CancellationToken::new(),
             tracker: TaskTracker::new(),
             scratches: scratch::Scratches::default(),
+            documents,
         }
     }
 

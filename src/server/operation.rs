@@ -62,7 +62,7 @@ pub(super) enum Does {
 #[derive(Debug)]
 pub(super) struct Admitted {
     kind: OperationType,
-    document: ExecutableDocument,
+    document: Arc<ExecutableDocument>,
     variables: Variables,
     operation: Operation,
 }
@@ -80,12 +80,12 @@ impl Admitted {
 
 /// Lets a document in, or not.
 pub(super) fn admit(app: &App, operation: Operation) -> Result<Admitted, Refusal> {
-    let document = guard::admit(&operation.query, &app.options.guard)?;
+    let document = app.documents.admit(&operation.query)?;
     let variables = match &operation.variables {
         Some(json) => crate::event::json::read(json.as_str())?,
         None => Variables::default(),
     };
-    guard::admit_variables(&document, &variables, &app.options.guard)?;
+    guard::admit_variables(&document, &variables, app.documents.options())?;
     let name = operation.operation_name.as_deref();
     let kind = selection::operation_kind(&document, name)?;
     let variables = selection::with_defaults(&document, name, variables)?;
@@ -168,7 +168,7 @@ async fn subscribe(
 fn request(admitted: &Admitted, principal: &Principal) -> Request {
     let mut request = Request::new("").variables(admitted.variables.clone()).data(principal.clone());
     request.operation_name.clone_from(&admitted.operation.operation_name);
-    request.set_parsed_query(admitted.document.clone());
+    request.set_parsed_query(ExecutableDocument::clone(&admitted.document));
     request
 }
 
