@@ -20,12 +20,10 @@ use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// How long nothing may come before what is missing is given up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// A server may take so long for its next message while a connection is being opened.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(15);
 /// Attempts to open one connection: about half a minute with the pauses between them.
@@ -290,13 +288,13 @@ impl Client {
                 Some(received) => received,
                 None => {
                     if self.enter() || patience.is_none() {
-                        patience = Some(tokio::time::Instant::now() + PATIENCE);
+                        patience = Some(Instant::now() + self.load.patience);
                     }
                     let (is_draining, leave) = self.look_at(&phase.borrow_and_update());
                     if let Some(leave) = leave {
                         return Ok(leave);
                     }
-                    let until = patience.unwrap_or_else(tokio::time::Instant::now);
+                    let until = patience.unwrap_or_else(Instant::now);
                     tokio::select! {
                         biased;
                         received = socket.next() => received,
@@ -404,3 +402,7 @@ impl Client {
         came
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

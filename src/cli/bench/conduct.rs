@@ -39,6 +39,8 @@ pub(super) struct Outcome {
     pub(super) read_from: u64,
     pub(super) publishers: Vec<PublisherEnd>,
     pub(super) clients: Vec<ClientEnd>,
+    /// Did publishing end early because no connection was left to deliver to?
+    pub(super) is_deserted: bool,
     /// Was it stopped early?
     pub(super) is_interrupted: bool,
 }
@@ -85,7 +87,7 @@ impl<'a> Conductor<'a> {
     /// Opens every connection and waits until its subscriptions stand.
     async fn open(&mut self) -> Result<(), Failure> {
         let count = self.load.plan.connections;
-        self.progress.begin("connecting", Goal::Count(count as u64), &self.load.tally);
+        self.progress.begin("connecting", Goal::Count(count as u64, "connections"), &self.load.tally);
         self.outcome.read_from = self.load.micros();
         let (began, (opened, mut heard)) = (Instant::now(), mpsc::channel(1_024));
         for number in 0..count {
@@ -129,7 +131,7 @@ impl<'a> Conductor<'a> {
     /// Publishes for the plan's time, or as many events as it names.
     async fn publish(&mut self, stage: &'static str) -> Result<(), Failure> {
         let plan = self.load.plan.clone();
-        let goal = plan.duration.map_or(Goal::Count(plan.events.unwrap_or_default()), Goal::Time);
+        let goal = plan.duration.map_or(Goal::Count(plan.events.unwrap_or_default(), "events"), Goal::Time);
         self.progress.begin(stage, goal, &self.load.tally);
         let (began, end) = (Instant::now(), CancellationToken::new());
         self.outcome.published_from = self.load.micros_at(began);
@@ -149,7 +151,7 @@ impl<'a> Conductor<'a> {
                 Some(ended) = self.clients.join_next() => {
                     self.outcome.clients.push(ended.map_err(|error| broken(&error))?);
                     if self.clients.is_empty() {
-                        // Nobody is left to deliver to.
+                        self.outcome.is_deserted = true;
                         end.cancel();
                     }
                 }
@@ -182,7 +184,7 @@ impl<'a> Conductor<'a> {
             1 => (self.load.plan.connections * self.load.plan.subscriptions) as u64,
             _ => 1,
         };
-        self.progress.begin(stage, Goal::Count(expected * readers), &self.load.tally);
+        self.progress.begin(stage, Goal::Count(expected * readers, "deliveries"), &self.load.tally);
         let mut tick = interval(INTERVAL);
         while !self.clients.is_empty() && !self.stop.is_cancelled() {
             tokio::select! {

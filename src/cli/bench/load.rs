@@ -22,6 +22,8 @@ use tokio::{
 /// So many connections are opened at a time: less than the usual backlog of a listener.
 const OPENING_MAX: usize = 64;
 
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How far the run is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Phase {
@@ -42,6 +44,8 @@ pub(super) struct Load {
     pub(super) endpoint: Endpoint,
     pub(super) tally: Tally,
     pub(super) phase: watch::Sender<Phase>,
+    /// How long nothing may come before what is missing is given up.
+    pub(super) patience: Duration,
     clock: Instant,
     opening: Semaphore,
     next_opening: Mutex<Instant>,
@@ -65,6 +69,7 @@ impl Load {
             endpoint,
             tally,
             phase: watch::Sender::new(Phase::default()),
+            patience: PATIENCE,
             clock: Instant::now(),
             opening: Semaphore::new(OPENING_MAX),
             next_opening: Mutex::new(Instant::now()),

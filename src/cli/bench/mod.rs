@@ -91,15 +91,14 @@ async fn measure(
     Ok(Report::new(&load, &outcome))
 }
 
-/// Publishes one event of the load's size and opens one connection, so that what can never work ends before it begins.
+/// Publishes one request of the load's size and opens one connection, so that what can never work ends before it begins.
 async fn probe(load: &Load) -> Result<(), Failure> {
-    let event = load.run.probe(load.plan.payload);
-    match Client::new(&load.target)?.publish(std::slice::from_ref(&event)).await {
+    let (batch, bytes) = (load.plan.batch, load.plan.payload);
+    match Client::new(&load.target)?.publish(&load.run.probe(batch, bytes)).await {
         Answer::Published(_) => {}
         Answer::Refused { message, .. } => {
-            let bytes = load.plan.payload;
             return Err(Failure::failed(format!(
-                "an event with {bytes} bytes of data was refused: {message}"
+                "a request of {batch} with {bytes} bytes of data each was refused: {message}"
             )));
         }
         Answer::Stop(message) | Answer::Later { message, .. } => return Err(Failure::failed(message)),

@@ -1,6 +1,10 @@
 //! What is seen while a run goes on: a bar on a terminal's stderr, a line for each stage elsewhere, nothing when quiet.
 
-use super::{super::terminal, report::thousands, tally::Tally};
+use super::{
+    super::terminal,
+    report::{decimal, thousands},
+    tally::Tally,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     io::{self, IsTerminal},
@@ -10,13 +14,16 @@ use tokio::time::Instant;
 
 /// How often it moves.
 pub(super) const INTERVAL: Duration = Duration::from_millis(200);
+/// How often a line is written where there is no bar.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 const TEMPLATE: &str = "{prefix:<12} [{bar:24}] {percent:>3}%  {msg}";
 
 /// What a stage advances towards.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Goal {
     Time(Duration),
-    Count(u64),
+    /// So many of what it names.
+    Count(u64, &'static str),
 }
 
 /// The display.
@@ -52,7 +59,7 @@ impl Progress {
             (false, false) => Shown::Lines,
         };
         let now = Instant::now();
-        Progress { shown, stage: "", goal: Goal::Count(0), began: now, last: (now, 0, 0) }
+        Progress { shown, stage: "", goal: Goal::Count(0, ""), began: now, last: (now, 0, 0) }
     }
 
     /// Another stage begins.
@@ -69,7 +76,7 @@ impl Progress {
             }
             Shown::Lines => terminal::say(&match goal {
                 Goal::Time(time) => format!("{stage}: {} s", time.as_secs_f64()),
-                Goal::Count(count) => format!("{stage}: {}", thousands(count)),
+                Goal::Count(count, what) => format!("{stage}: {} {what}", thousands(count)),
             }),
             Shown::Nothing => {}
         }
@@ -77,22 +84,38 @@ impl Progress {
 
     /// Shows how far the stage is; `count` matters for a stage that counts.
     pub(super) fn advance(&mut self, count: u64, tally: &Tally) {
-        let Shown::Bar(bar) = &self.shown else { return };
-        bar.set_position(match self.goal {
-            Goal::Time(_) => millis(self.began.elapsed()),
-            Goal::Count(_) => count,
-        });
         let (at, deliveries, published) = self.last;
+        let interval = match self.shown {
+            Shown::Bar(_) => Duration::ZERO,
+            Shown::Lines => LINE_INTERVAL,
+            Shown::Nothing => return,
+        };
         let now = (Instant::now(), tally.deliveries(), tally.acknowledged().sum::<u64>());
-        let seconds = now.0.saturating_duration_since(at).as_secs_f64().max(0.001);
-        let rate = |before: u64, now: u64| (now.saturating_sub(before) as f64 / seconds).round();
-        bar.set_message(format!(
-            "{} published/s  {} delivered/s  {} delivered",
+        let passed = now.0.saturating_duration_since(at);
+        if passed < interval {
+            return;
+        }
+        self.last = now;
+        let rate = |before: u64, now: u64| {
+            decimal(now.saturating_sub(before) as f64 / passed.as_secs_f64().max(0.001))
+        };
+        let rates = format!(
+            "{} published/s, {} delivered/s, {} delivered",
             rate(published, now.2),
             rate(deliveries, now.1),
             thousands(now.1),
-        ));
-        self.last = now;
+        );
+        match &self.shown {
+            Shown::Bar(bar) => {
+                bar.set_position(match self.goal {
+                    Goal::Time(_) => millis(self.began.elapsed()),
+                    Goal::Count(_, _) => count,
+                });
+                bar.set_message(rates);
+            }
+            Shown::Lines => terminal::say(&format!("{}: {rates}", self.stage)),
+            Shown::Nothing => {}
+        }
     }
 
     /// Takes the bar away.
@@ -106,7 +129,7 @@ impl Progress {
 fn length(goal: Goal) -> u64 {
     match goal {
         Goal::Time(time) => millis(time),
-        Goal::Count(count) => count,
+        Goal::Count(count, _) => count,
     }
 }
 

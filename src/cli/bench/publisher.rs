@@ -35,6 +35,14 @@ pub(super) struct PublisherEnd {
     pub(super) failed: Option<String>,
 }
 
+/// Events that were not acknowledged.
+struct Unpublished {
+    /// Why no request can succeed any more.
+    failed: Option<String>,
+    /// Did the server say that they are not in the log?
+    is_refused: bool,
+}
+
 /// One of the senders.
 #[derive(Debug)]
 pub(super) struct Publisher {
@@ -76,9 +84,9 @@ impl Publisher {
                     let micros = self.load.micros_at(free).saturating_sub(self.load.micros_at(counted));
                     self.load.tally.acknowledge(self.number, done.acknowledged, micros);
                 }
-                Err(failed) => {
-                    done.unknown = count;
-                    done.failed = failed;
+                Err(unpublished) => {
+                    done.unknown = if unpublished.is_refused { 0 } else { count };
+                    done.failed = unpublished.failed;
                     break;
                 }
             }
@@ -113,8 +121,8 @@ impl Publisher {
         (first..first + count).map(line).collect()
     }
 
-    /// Sends until it is acknowledged. The error is why it cannot be, or `None` when the run ended before the answer.
-    async fn publish(&self, lines: &[Line], end: &CancellationToken) -> Result<(), Option<String>> {
+    /// Sends until it is acknowledged, cannot be, or the run ends.
+    async fn publish(&self, lines: &[Line], end: &CancellationToken) -> Result<(), Unpublished> {
         let began = Instant::now();
         let mut attempts = 0;
         loop {
@@ -127,14 +135,14 @@ impl Publisher {
                 answer = self.client.publish(lines) => answer,
                 () = ended => {
                     self.load.tally.trouble("publish: no answer");
-                    return Err(None);
+                    return Err(Unpublished { failed: None, is_refused: false });
                 }
             };
             let (message, code) = match answer {
                 Answer::Published(_) => return Ok(()),
                 Answer::Refused { message, .. } | Answer::Stop(message) => {
                     self.load.tally.trouble(&format!("publish refused: {message}"));
-                    return Err(Some(message));
+                    return Err(Unpublished { failed: Some(message), is_refused: true });
                 }
                 Answer::Later { message, code } => (message, code),
             };
@@ -142,12 +150,13 @@ impl Publisher {
             self.load.tally.trouble(&format!("publish put off: {told}"));
             // A server that answers is there; one that does not may be gone.
             if code.is_none() && began.elapsed() >= GIVE_UP {
-                return Err(Some(message));
+                return Err(Unpublished { failed: Some(message), is_refused: false });
             }
             attempts += 1;
             let pause = backoff::delay(attempts, backoff::Chance::draw());
             if timeout(pause, end.cancelled()).await.is_ok() {
-                return Err(None);
+                // The last answer was that they are not in the log; without one nobody knows.
+                return Err(Unpublished { failed: None, is_refused: code.is_some() });
             }
         }
     }

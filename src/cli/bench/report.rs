@@ -200,6 +200,10 @@ impl Report {
         if !self.interrupted {
             fail(self.connections.saturating_sub(self.opened), "connections never opened");
         }
+        if outcome.is_deserted {
+            let seconds = self.publishing_seconds;
+            failures.push(format!("no connection was left after {seconds:.1} s of publishing"));
+        }
         let failed = outcome.publishers.iter().filter_map(|publisher| publisher.failed.as_ref()).next();
         failures.extend(failed.map(|why| format!("publishing ended early: {why}")));
         if self.published == 0 && !self.interrupted && failed.is_none() {

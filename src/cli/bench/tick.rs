@@ -55,10 +55,10 @@ impl Run {
         json!({"types": [pattern], "taskId": [self.task(key)]})
     }
 
-    /// An event that nobody subscribes to, of the same size.
-    pub(super) fn probe(&self, data_bytes: usize) -> Line {
+    /// A request of events that nobody subscribes to, of the same size.
+    pub(super) fn probe(&self, events: usize, data_bytes: usize) -> Vec<Line> {
         let tick = Tick { publisher: 0, key: 0, number: 0, time: 0 };
-        self.write("probe", "probe", &tick, data_bytes)
+        (0..events).map(|event| self.write(&format!("probe-{event}"), "probe", &tick, data_bytes)).collect()
     }
 
     /// A publisher's event of this number.
