@@ -1,6 +1,6 @@
 //! One connection of the load: opens, subscribes, reads and checks deliveries; in a storm drops and resumes by cursor.
 //!
-//! Flow: messages -> `tick::Reader` -> [`Subscription`]'s books; what came in one wake-up goes to the tally at once.
+//! Flow: messages -> `tick::Reader` -> the [`Subscription`]'s books; what came in one wake-up goes to the tally at once.
 //! Invariants: every end of a connection that the run did not ask for is counted with its reason; every wait ends when the run
 //! is stopped.
 
@@ -8,15 +8,15 @@ use super::{
     super::{backoff, tail::protocol},
     arguments::Scenario,
     connect::{self, Break, Socket},
-    load::{Load, Phase, Wish},
-    sequence::{Faults, Missing, Sequence},
+    load::{Load, Phase},
+    sequence::Missing,
+    subscription::Subscription,
     tally::Noted,
-    tick::{self, Reader, Tick},
-    wire::{self, Incoming, Start},
+    tick::{Reader, Tick},
+    wire::{self, Incoming},
 };
 use fanfare::error::Code;
 use futures_util::{FutureExt, StreamExt};
-use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, watch},
@@ -30,67 +30,6 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(15);
 const ATTEMPTS_MAX: u32 = 7;
 /// So many latencies are kept before they are entered.
 const NOTED_MAX: usize = 512;
-
-/// One subscription and its books.
-#[derive(Debug)]
-pub(super) struct Subscription {
-    sequence: Sequence,
-    filter: Value,
-    /// Does its pattern match the run's events?
-    matches: bool,
-    position: Option<Position>,
-}
-
-/// After what a subscription resumes.
-#[derive(Debug)]
-enum Position {
-    Cursor(String),
-    /// The message that holds the cursor, which is seldom needed.
-    Event(Utf8Bytes),
-}
-
-impl Subscription {
-    /// Those of a connection.
-    fn all(load: &Load, connection: usize) -> Vec<Self> {
-        let subscription = |wish: Wish| Subscription {
-            sequence: Sequence::new(wish.key, load.plan.publishers),
-            filter: wish.filter,
-            matches: wish.matches,
-            position: None,
-        };
-        load.wishes(connection).map(subscription).collect()
-    }
-
-    pub(super) fn faults(&self) -> Faults {
-        self.sequence.faults()
-    }
-
-    pub(super) fn received(&self) -> u64 {
-        self.sequence.received()
-    }
-
-    /// How many events must have come.
-    pub(super) fn expected(&self, load: &Load, acknowledged: impl IntoIterator<Item = u64>) -> u64 {
-        if self.matches { self.sequence.expected(load.deal(), acknowledged) } else { 0 }
-    }
-
-    /// What of the acknowledged events has not come.
-    pub(super) fn missing(&self, load: &Load, acknowledged: &[u64]) -> Missing {
-        match self.matches {
-            true => self.sequence.missing(load.deal(), acknowledged),
-            false => Missing::default(),
-        }
-    }
-
-    fn start(&self, scenario: Scenario) -> Start {
-        match &self.position {
-            Some(Position::Cursor(cursor)) => Start::After(cursor.clone()),
-            Some(Position::Event(text)) => Start::After(tick::cursor_of(text).unwrap_or_default().to_owned()),
-            None if scenario == Scenario::Replay => Start::Earliest,
-            None => Start::Live,
-        }
-    }
-}
 
 /// How a connection ended, and what it had received.
 #[derive(Debug)]
@@ -257,7 +196,7 @@ impl Client {
                     let scenario = load.plan.scenario;
                     let subscriptions = self.subscriptions.iter().enumerate();
                     let asked = subscriptions.map(|(number, subscription)| {
-                        wire::subscribe(number, &subscription.filter, &subscription.start(scenario))
+                        wire::subscribe(number, subscription.filter(), &subscription.start(scenario))
                     });
                     connect::send(&mut socket, asked.collect::<Vec<_>>()).await?;
                 }
@@ -346,17 +285,16 @@ impl Client {
             Incoming::Idle => Ok(Todo::Nothing),
             Incoming::Ready(subscription, cursor) => {
                 self.ready += 1;
-                let keeps = self.load.is_storm();
-                if let Some(subscription) = self.subscriptions.get_mut(subscription).filter(|_| keeps)
-                    && subscription.position.is_none()
+                if let Some(subscription) = self.subscriptions.get_mut(subscription)
+                    && self.load.is_storm()
                 {
-                    subscription.position = cursor.map(Position::Cursor);
+                    subscription.stands_at(cursor);
                 }
                 Ok(Todo::Nothing)
             }
             Incoming::Foreign(subscription) => {
                 if let Some(subscription) = self.subscriptions.get_mut(subscription) {
-                    subscription.sequence.enter_foreign();
+                    subscription.enter_foreign();
                 }
                 Ok(Todo::Nothing)
             }
@@ -376,15 +314,11 @@ impl Client {
         self.noted.deliveries += 1;
         self.noted.bytes += text.len() as u64;
         self.noted.at = now;
-        if !subscription.matches {
-            subscription.sequence.enter_foreign();
-        } else if subscription.sequence.enter(tick.publisher, tick.key, tick.number)
-            && tick.time >= self.live_from
-        {
+        if subscription.enter(tick) && tick.time >= self.live_from {
             self.noted.latencies.push(now.saturating_sub(tick.time));
         }
         if self.load.is_storm() {
-            subscription.position = Some(Position::Event(text));
+            subscription.passed(text);
         }
     }
 

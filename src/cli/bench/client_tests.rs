@@ -5,12 +5,13 @@ use crate::cli::{
     bench::{
         arguments::{Filters, Plan},
         connect::Endpoint,
+        sequence::Faults,
         tick::Run,
     },
     target::Target,
 };
 use futures_util::SinkExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
     WebSocketStream, accept_hdr_async,

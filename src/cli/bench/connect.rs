@@ -105,10 +105,8 @@ impl Endpoint {
 }
 
 fn unconnected(error: &io::Error) -> Break {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrNotAvailable => " (no local port is left: net.ipv4.ip_local_port_range)",
-        _ => "",
-    };
+    let is_out_of_ports = error.kind() == io::ErrorKind::AddrNotAvailable;
+    let hint = if is_out_of_ports { " (no local port is left: net.ipv4.ip_local_port_range)" } else { "" };
     Break::Lost(format!("connect: {error}{hint}"))
 }
 
@@ -120,13 +118,13 @@ fn unupgraded(error: &Error) -> Break {
             false => Break::Refused(format!("WebSocket handshake: {status}; is it a Fanfare server?")),
         };
     }
-    match error {
-        Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
-            Break::Refused(format!("the server does not speak {SUBPROTOCOL}; is it a Fanfare server?"))
-        }
-        Error::Io(error) => unconnected(error),
-        error => Break::Lost(format!("connect: {error}")),
+    if matches!(error, Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_))) {
+        return Break::Refused(format!("the server does not speak {SUBPROTOCOL}; is it a Fanfare server?"));
     }
+    if let Error::Io(error) = error {
+        return unconnected(error);
+    }
+    Break::Lost(format!("connect: {error}"))
 }
 
 /// The text of what a socket gave; `None` for control frames, which the socket answers itself.

@@ -17,6 +17,7 @@ mod progress;
 mod publisher;
 mod report;
 mod sequence;
+mod subscription;
 mod table;
 mod tally;
 mod tick;

@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 /// A server that takes nothing for so long is gone.
 const GIVE_UP: Duration = Duration::from_secs(5);
 /// After the end an answer may take so long.
-const LAST_ANSWER: Duration = Duration::from_secs(10);
+const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// A server that puts the same events off for so long will not take them.
+const PUT_OFF_MAX: Duration = Duration::from_secs(60);
 
 /// How a publisher ended.
 #[derive(Debug, Default)]
@@ -135,7 +137,9 @@ impl Publisher {
                 answer = self.client.publish(lines) => answer,
                 () = ended => {
                     self.load.tally.trouble("publish: no answer");
-                    return Err(Unpublished { failed: None, is_refused: false });
+                    let waited = began.elapsed().as_secs_f64();
+                    let failed = format!("a request was not answered within {waited:.0} s");
+                    return Err(Unpublished { failed: Some(failed), is_refused: false });
                 }
             };
             let (message, code) = match answer {
@@ -149,8 +153,9 @@ impl Publisher {
             let told = code.map_or_else(|| message.clone(), |code| code.name().to_owned());
             self.load.tally.trouble(&format!("publish put off: {told}"));
             // A server that answers is there; one that does not may be gone.
-            if code.is_none() && began.elapsed() >= GIVE_UP {
-                return Err(Unpublished { failed: Some(message), is_refused: false });
+            let patience = if code.is_some() { PUT_OFF_MAX } else { GIVE_UP };
+            if began.elapsed() >= patience {
+                return Err(Unpublished { failed: Some(message), is_refused: code.is_some() });
             }
             attempts += 1;
             let pause = backoff::delay(attempts, backoff::Chance::draw());

@@ -5,10 +5,10 @@
 
 use super::{
     arguments::{Filters, Plan},
-    client::Subscription,
     conduct::Outcome,
     load::Load,
     sequence::Faults,
+    subscription::Subscription,
     tally::Latencies,
 };
 use clap::ValueEnum;

@@ -39,20 +39,24 @@ fn heading(report: &Report) -> String {
     let subscribers = match report.connections {
         0 => String::new(),
         connections => format!(
-            "{} connections x {} subscriptions ({}), ",
-            thousands(connections),
-            thousands(report.subscriptions_each),
+            "{}, {} each ({}), ",
+            counted(connections, "connection"),
+            counted(report.subscriptions_each, "subscription"),
             report.filters
         ),
     };
     format!(
-        "{} {}: {subscribers}{} publishers, {load}, {} a request, {} bytes",
+        "{} {}: {subscribers}{}, {load}, {} of {} bytes a request",
         report.scenario,
         report.target,
-        report.publishers,
-        report.batch,
+        counted(report.publishers, "publisher"),
+        counted(report.batch, "event"),
         thousands(report.payload_bytes)
     )
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
 }
 
 fn lines(report: &Report) -> Vec<(&'static str, String)> {
