@@ -164,11 +164,8 @@ impl Client {
             };
             self.load.tally.trouble(&broken.to_string());
             attempts += 1;
-            let may_help = match &broken {
-                Break::Later(_) => true,
-                Break::Silent(_) | Break::Lost(_) => since.is_some(),
-                Break::Refused(_) => false,
-            };
+            // Who stood before comes back in any case that a new attempt may change.
+            let may_help = broken.passes() || since.is_some() && !matches!(broken, Break::Refused(_));
             if !may_help || attempts == ATTEMPTS_MAX {
                 return Err(broken);
             }

@@ -245,3 +245,21 @@ async fn a_replay_starts_at_the_earliest_and_is_measured_until_all_is_there() {
     assert_eq!(bad.load.tally.catching_up().count(), 1);
     assert_eq!(bad.load.tally.delivering().count(), 0, "the past says nothing about latency");
 }
+
+#[tokio::test]
+async fn a_server_that_is_overloaded_while_connections_open_gets_another_attempt() {
+    let bad = Bad::serve(Scenario::Fanout, Filters::Same).await;
+    let (end, opened) = bad
+        .run(async |bad| {
+            let (mut peer, _) = bad.accept().await;
+            let frame = CloseFrame { code: 1013.into(), reason: "".into() };
+            peer.0.send(Message::Close(Some(frame))).await.unwrap();
+            let (mut peer, _) = bad.accept_ready().await;
+            peer.deliver(0, &[0, 1, 2, 3, 4, 5, 6]).await;
+            bad.load.phase.send_modify(|phase| phase.published = Some([7].into()));
+            peer.gone().await;
+        })
+        .await;
+    assert_eq!((end.stood, opened), (true, Ok(())));
+    assert_eq!(bad.load.tally.troubles()["closed by the server: 1013"], 1);
+}

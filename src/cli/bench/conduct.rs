@@ -120,7 +120,7 @@ impl<'a> Conductor<'a> {
             Break::Refused(why) if why.contains("TOO_MANY") => {
                 "; use fewer --subscriptions, or raise the server's subscriptions_max"
             }
-            Break::Refused(_) | Break::Later(_) | Break::Lost(_) => "",
+            Break::Refused(_) | Break::Later(_) | Break::Closed(_, _) | Break::Lost(_) => "",
         };
         Failure::failed(format!(
             "{}: {opened} of {count} connections stand, then: {broken}{hint}",

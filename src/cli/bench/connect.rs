@@ -35,8 +35,22 @@ pub(super) enum Break {
     Refused(String),
     /// It did not get an answer.
     Silent(String),
-    /// It broke or was closed.
+    /// The server closed it with this code and reason.
+    Closed(u16, String),
+    /// It broke.
     Lost(String),
+}
+
+impl Break {
+    /// Does another attempt make sense before anything has stood?
+    pub(super) fn passes(&self) -> bool {
+        match self {
+            Break::Later(_) => true,
+            // Going away, restarting, overloaded.
+            Break::Closed(code, _) => matches!(code, 1001 | 1012 | 1013),
+            Break::Refused(_) | Break::Silent(_) | Break::Lost(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Break {
@@ -44,6 +58,8 @@ impl fmt::Display for Break {
         match self {
             Break::Later(why) => write!(f, "put off: {why}"),
             Break::Refused(why) => write!(f, "refused: {why}"),
+            Break::Closed(code, reason) if reason.is_empty() => write!(f, "closed by the server: {code}"),
+            Break::Closed(code, reason) => write!(f, "closed by the server: {code} {reason}"),
             Break::Silent(why) | Break::Lost(why) => f.write_str(why),
         }
     }
@@ -133,9 +149,9 @@ pub(super) fn text(received: Option<Result<Message, Error>>) -> Result<Option<Ut
         Some(Ok(Message::Text(text))) => Ok(Some(text)),
         Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
         Some(Ok(Message::Binary(_))) => Err(Break::Refused("the server sent a binary message".to_owned())),
-        Some(Ok(Message::Close(Some(frame)))) => Err(Break::Lost(
-            format!("closed by the server: {} {}", u16::from(frame.code), frame.reason).trim_end().to_owned(),
-        )),
+        Some(Ok(Message::Close(Some(frame)))) => {
+            Err(Break::Closed(frame.code.into(), frame.reason.as_str().to_owned()))
+        }
         Some(Ok(Message::Close(None))) => Err(Break::Lost("closed by the server without a code".to_owned())),
         Some(Err(error)) => Err(Break::Lost(format!("connection lost: {error}"))),
         None => Err(Break::Lost("connection lost".to_owned())),
