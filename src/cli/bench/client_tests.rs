@@ -1,15 +1,7 @@
 //! One connection of the load against a server that does what a server must not.
 
 use super::*;
-use crate::cli::{
-    bench::{
-        arguments::{Filters, Plan},
-        connect::Endpoint,
-        sequence::Faults,
-        tick::Run,
-    },
-    target::Target,
-};
+use crate::cli::bench::{load::testing, sequence::Faults, tick::Run};
 use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,27 +23,10 @@ struct Bad {
 struct Peer(WebSocketStream<TcpStream>, Run);
 
 impl Bad {
-    async fn serve(scenario: Scenario, filters: Filters) -> Self {
+    async fn serve(scenario: Scenario) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let (endpoint, _) = tokio::join!(Endpoint::find(&target, 128), listener.accept());
-        let Ok(endpoint) = endpoint else { panic!("the listener is there") };
-        let plan = Plan {
-            scenario,
-            connections: 1,
-            subscriptions: 1,
-            filters,
-            patterns: vec![fanfare::event::TypePattern::parse("bench.*", "types").unwrap()],
-            rate: None,
-            duration: None,
-            payload: 128,
-            publishers: 1,
-            batch: 1,
-            events: None,
-            connect_rate: None,
-            threads: 1,
-        };
-        let mut load = Load::new(plan, target, endpoint);
+        let (mut load, _) = testing::load(&listener).await;
+        load.plan.scenario = scenario;
         load.patience = Duration::from_millis(200);
         Bad { listener, load: Arc::new(load) }
     }
@@ -127,7 +102,7 @@ fn missing(bad: &Bad, end: &ClientEnd) -> Missing {
 
 #[tokio::test]
 async fn a_server_that_delivers_everything_once_and_in_order_is_left_at_once() {
-    let bad = Bad::serve(Scenario::Fanout, Filters::Same).await;
+    let bad = Bad::serve(Scenario::Fanout).await;
     let (end, opened) = bad
         .run(async |bad| {
             let (mut peer, start) = bad.accept_ready().await;
@@ -146,7 +121,7 @@ async fn a_server_that_delivers_everything_once_and_in_order_is_left_at_once() {
 
 #[tokio::test]
 async fn loss_repeat_disorder_and_misrouting_are_found() {
-    let bad = Bad::serve(Scenario::Fanout, Filters::Same).await;
+    let bad = Bad::serve(Scenario::Fanout).await;
     let (end, _) = bad
         .run(async |bad| {
             let (mut peer, _) = bad.accept_ready().await;
@@ -165,7 +140,7 @@ async fn loss_repeat_disorder_and_misrouting_are_found() {
 
 #[tokio::test]
 async fn a_close_is_counted_with_its_code_and_ends_the_connection() {
-    let bad = Bad::serve(Scenario::Fanout, Filters::Same).await;
+    let bad = Bad::serve(Scenario::Fanout).await;
     let (end, opened) = bad
         .run(async |bad| {
             let (mut peer, _) = bad.accept_ready().await;
@@ -183,7 +158,7 @@ async fn a_close_is_counted_with_its_code_and_ends_the_connection() {
 #[tokio::test]
 async fn a_refusal_that_patience_heals_is_tried_again_and_counted_and_another_is_not() {
     for (code, heals) in [(Code::RateLimited, true), (Code::TooMany, false)] {
-        let bad = Bad::serve(Scenario::Fanout, Filters::Same).await;
+        let bad = Bad::serve(Scenario::Fanout).await;
         let (end, opened) = bad
             .run(async |bad| {
                 let (mut peer, _) = bad.accept().await;
@@ -205,7 +180,7 @@ async fn a_refusal_that_patience_heals_is_tried_again_and_counted_and_another_is
 
 #[tokio::test]
 async fn in_a_storm_it_drops_and_resumes_after_the_last_event_it_got() {
-    let bad = Bad::serve(Scenario::Storm, Filters::Same).await;
+    let bad = Bad::serve(Scenario::Storm).await;
     let (end, _) = bad
         .run(async |bad| {
             let (mut peer, _) = bad.accept_ready().await;
@@ -230,7 +205,7 @@ async fn in_a_storm_it_drops_and_resumes_after_the_last_event_it_got() {
 
 #[tokio::test]
 async fn a_replay_starts_at_the_earliest_and_is_measured_until_all_is_there() {
-    let bad = Bad::serve(Scenario::Replay, Filters::Same).await;
+    let bad = Bad::serve(Scenario::Replay).await;
     bad.load.tally.acknowledge(0, 7, 1);
     let (end, _) = bad
         .run(async |bad| {
@@ -248,7 +223,7 @@ async fn a_replay_starts_at_the_earliest_and_is_measured_until_all_is_there() {
 
 #[tokio::test]
 async fn a_server_that_is_overloaded_while_connections_open_gets_another_attempt() {
-    let bad = Bad::serve(Scenario::Fanout, Filters::Same).await;
+    let bad = Bad::serve(Scenario::Fanout).await;
     let (end, opened) = bad
         .run(async |bad| {
             let (mut peer, _) = bad.accept().await;

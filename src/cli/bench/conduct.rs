@@ -16,12 +16,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
-    time::{Instant, interval, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 /// After a stop, what is on its way gets so long to arrive.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// How often the tester looks whether it is late itself.
+const OWN_BEAT: Duration = Duration::from_millis(10);
 /// One connection in so many may fail to open; more end the run before it has begun.
 const LOST_IN: usize = 100;
 
@@ -53,6 +55,16 @@ pub(super) struct Conductor<'a> {
     clients: JoinSet<ClientEnd>,
     outcome: Outcome,
     progress: &'a mut Progress,
+}
+
+/// Measures how late the tester itself is, until it is aborted: its threads run this among everything else.
+async fn watch_own_clock(load: Arc<Load>) {
+    let mut beats = interval(OWN_BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let due = beats.tick().await;
+        load.tally.late(load.micros().saturating_sub(load.micros_at(due)));
+    }
 }
 
 fn broken(error: &JoinError) -> Failure {
@@ -135,6 +147,8 @@ impl<'a> Conductor<'a> {
         self.progress.begin(stage, goal, &self.load.tally);
         let (began, end) = (Instant::now(), CancellationToken::new());
         self.outcome.published_from = self.load.micros_at(began);
+        let mut own = JoinSet::new();
+        own.spawn(watch_own_clock(Arc::clone(&self.load)));
         let mut publishers = JoinSet::new();
         for number in 0..plan.publishers {
             let client = Client::new(&self.load.target)?;

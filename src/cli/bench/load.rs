@@ -44,7 +44,7 @@ pub(super) struct Load {
     pub(super) endpoint: Endpoint,
     pub(super) tally: Tally,
     pub(super) phase: watch::Sender<Phase>,
-    /// How long nothing may come before what is missing is given up.
+    /// How long nothing may come before what is missing is given up; half as long for a server that takes no events.
     pub(super) patience: Duration,
     clock: Instant,
     opening: Semaphore,
@@ -138,5 +138,36 @@ impl Load {
 
     pub(super) fn is_storm(&self) -> bool {
         self.plan.scenario == Scenario::Storm
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    //! A small load for tests.
+
+    use super::*;
+    use tokio::net::TcpListener;
+
+    /// One connection, one publisher, one event a request, to whoever answers on the listener.
+    pub(in super::super) async fn load(listener: &TcpListener) -> (Load, Target) {
+        let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let (endpoint, _) = tokio::join!(Endpoint::find(&target, 128), listener.accept());
+        let Ok(endpoint) = endpoint else { panic!("the listener is there") };
+        let plan = Plan {
+            scenario: Scenario::Fanout,
+            connections: 1,
+            subscriptions: 1,
+            filters: Filters::Same,
+            patterns: vec![TypePattern::parse("bench.*", "types").unwrap()],
+            rate: None,
+            duration: Some(Duration::from_secs(1)),
+            payload: 128,
+            publishers: 1,
+            batch: 1,
+            events: None,
+            connect_rate: None,
+            threads: 1,
+        };
+        (Load::new(plan, target.clone(), endpoint), target)
     }
 }

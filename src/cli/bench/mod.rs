@@ -1,6 +1,6 @@
 //! `fanfare bench`: a load tester for the server, hardware and proxy of whoever runs it, which checks every delivery.
 //!
-//! Flow: arguments -> [`Plan`](arguments::Plan) -> a probe -> `conduct` leads `client`s and `publisher`s through the scenario
+//! Flow: arguments -> [`Plan`] -> a probe -> `conduct` leads `client`s and `publisher`s through the scenario
 //! -> `tally` and books -> `report`.
 //! Invariants: each subscription's deliveries are checked against what was acknowledged: once and in order, nothing missing;
 //! nothing that went wrong is swallowed; memory is bounded by connections, subscriptions and publishers, not by time.
@@ -96,7 +96,8 @@ async fn measure(
 async fn probe(load: &Load) -> Result<(), Failure> {
     let (batch, bytes) = (load.plan.batch, load.plan.payload);
     match Client::new(&load.target)?.publish(&load.run.probe(batch, bytes)).await {
-        Answer::Published(_) => {}
+        Answer::Published(published) if published.len() == batch => {}
+        Answer::Published(_) => return Err(Failure::failed(publisher::UNACKNOWLEDGED)),
         Answer::Refused { message, .. } => {
             return Err(Failure::failed(format!(
                 "a request of {batch} with {bytes} bytes of data each was refused: {message}"

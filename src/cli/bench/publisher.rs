@@ -19,12 +19,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// A server that takes nothing for so long is gone.
-const GIVE_UP: Duration = Duration::from_secs(5);
 /// After the end an answer may take so long.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 /// A server that puts the same events off for so long will not take them.
 const PUT_OFF_MAX: Duration = Duration::from_secs(60);
+
+/// A proxy's page, or another server.
+pub(super) const UNACKNOWLEDGED: &str =
+    "publish: an answer without an acknowledgement for each event; is it a Fanfare server?";
 
 /// How a publisher ended.
 #[derive(Debug, Default)]
@@ -143,7 +145,11 @@ impl Publisher {
                 }
             };
             let (message, code) = match answer {
-                Answer::Published(_) => return Ok(()),
+                Answer::Published(published) if published.len() == lines.len() => return Ok(()),
+                Answer::Published(_) => {
+                    self.load.tally.trouble(UNACKNOWLEDGED);
+                    return Err(Unpublished { failed: Some(UNACKNOWLEDGED.to_owned()), is_refused: false });
+                }
                 Answer::Refused { message, .. } | Answer::Stop(message) => {
                     self.load.tally.trouble(&format!("publish refused: {message}"));
                     return Err(Unpublished { failed: Some(message), is_refused: true });
@@ -153,7 +159,7 @@ impl Publisher {
             let told = code.map_or_else(|| message.clone(), |code| code.name().to_owned());
             self.load.tally.trouble(&format!("publish put off: {told}"));
             // A server that answers is there; one that does not may be gone.
-            let patience = if code.is_some() { PUT_OFF_MAX } else { GIVE_UP };
+            let patience = if code.is_some() { PUT_OFF_MAX } else { self.load.patience / 2 };
             if began.elapsed() >= patience {
                 return Err(Unpublished { failed: Some(message), is_refused: code.is_some() });
             }
@@ -166,3 +172,7 @@ impl Publisher {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "publisher_tests.rs"]
+mod tests;

@@ -17,6 +17,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// Below this part of the rate that was asked for, the load was another one.
 const RATE_REACHED: f64 = 0.98;
+/// A tester whose timers are later than this measures itself. Timers have a grain of a millisecond.
+const TESTER_LATE_MS: f64 = 5.0;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,6 +75,8 @@ pub(super) struct Latency {
     pub(super) delivery: Option<Percentiles>,
     /// From a drop, or the start of a replay, until everything acknowledged by then was there.
     pub(super) catch_up: Option<Percentiles>,
+    /// How late the tester's own timers were while it published: what it may have added to the others.
+    pub(super) tester: Option<Percentiles>,
 }
 
 /// Milliseconds.
@@ -169,6 +173,7 @@ impl Report {
                 publish: Percentiles::of(&tally.publishing()),
                 delivery: Percentiles::of(&tally.delivering()),
                 catch_up: Percentiles::of(&tally.catching_up()),
+                tester: Percentiles::of(&tally.lateness()),
             },
             lost: checked.lost,
             repeated: checked.faults.repeated,
@@ -223,6 +228,12 @@ impl Report {
                  whether the server or the waiting was the limit",
                 decimal(self.published_per_second),
                 decimal(rate)
+            ));
+        }
+        let late = self.latency_ms.tester.map_or(0.0, |late| late.p99);
+        if late > TESTER_LATE_MS {
+            self.notes.push(format!(
+                "the load tester itself was up to {late:.1} ms late (p99): give it more cores, or a machine of its own"
             ));
         }
         if self.unknown > 0 {

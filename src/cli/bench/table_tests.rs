@@ -1,16 +1,11 @@
 //! The result as people and programs read it.
 
 use super::*;
-use crate::cli::{
-    bench::{
-        arguments::{Filters, Plan, Scenario},
-        client::ClientEnd,
-        conduct::Outcome,
-        connect::Endpoint,
-        load::Load,
-        publisher::PublisherEnd,
-    },
-    target::Target,
+use crate::cli::bench::{
+    client::ClientEnd,
+    conduct::Outcome,
+    load::{Load, testing},
+    publisher::PublisherEnd,
 };
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -18,24 +13,8 @@ use tokio::net::TcpListener;
 /// A run with two connections that got nothing of ten acknowledged events.
 async fn starved(rate: Option<f64>, outcome: impl FnOnce(&Load) -> Outcome) -> Report {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-    let Ok(endpoint) = Endpoint::find(&target, 128).await else { panic!("the listener is there") };
-    let plan = Plan {
-        scenario: Scenario::Fanout,
-        connections: 2,
-        subscriptions: 1,
-        filters: Filters::Same,
-        patterns: vec![fanfare::event::TypePattern::parse("bench.tick", "types").unwrap()],
-        rate,
-        duration: Some(Duration::from_secs(1)),
-        payload: 128,
-        publishers: 1,
-        batch: 1,
-        events: None,
-        connect_rate: None,
-        threads: 1,
-    };
-    let load = Load::new(plan, target, endpoint);
+    let (mut load, _) = testing::load(&listener).await;
+    (load.plan.connections, load.plan.rate) = (2, rate);
     load.tally.acknowledge(0, 10, 1_500);
     let outcome = outcome(&load);
     Report::new(&load, &outcome)
@@ -102,6 +81,22 @@ async fn programs_read_the_same_as_one_object() {
     assert_eq!((&json["lost"], &json["ok"]), (&20.into(), &false.into()));
     assert_eq!(json["latencyMs"]["publish"]["p99.9"], 1.5);
     assert_eq!(json["latencyMs"]["delivery"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn a_tester_that_was_late_itself_says_so() {
+    let report = starved(None, |load| {
+        (0..100).for_each(|_| load.tally.late(30_000));
+        outcome(load, true)
+    })
+    .await;
+    assert!(table(&report, false).contains("the load tester itself was up to 30.0 ms late"), "{report:?}");
+    let report = starved(None, |load| {
+        (0..100).for_each(|_| load.tally.late(1_500));
+        outcome(load, true)
+    })
+    .await;
+    assert!(!table(&report, false).contains("load tester itself"), "{report:?}");
 }
 
 #[test]

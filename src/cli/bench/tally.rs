@@ -80,6 +80,8 @@ pub(super) struct Tally {
     publishing: Mutex<Latencies>,
     /// From a drop, or the start of a replay, until everything acknowledged was there.
     catching_up: Mutex<Latencies>,
+    /// How late the tester's own timers were.
+    lateness: Mutex<Latencies>,
     /// Events of each publisher, in the order of its numbers, that are durable.
     acknowledged: Box<[AtomicU64]>,
     troubles: Mutex<BTreeMap<String, u64>>,
@@ -103,6 +105,7 @@ impl Tally {
             last_delivery: AtomicU64::new(0),
             publishing: Mutex::new(Latencies::new()),
             catching_up: Mutex::new(Latencies::new()),
+            lateness: Mutex::new(Latencies::new()),
             acknowledged: (0..publishers).map(|_| AtomicU64::new(0)).collect(),
             troubles: Mutex::default(),
         }
@@ -134,6 +137,11 @@ impl Tally {
 
     pub(super) fn caught_up(&self, micros: u64) {
         locked(&self.catching_up).record(micros, 1);
+    }
+
+    /// A timer of the tester was so late.
+    pub(super) fn late(&self, micros: u64) {
+        locked(&self.lateness).record(micros, 1);
     }
 
     /// Something that should not have happened, or had to wait.
@@ -173,6 +181,10 @@ impl Tally {
 
     pub(super) fn publishing(&self) -> MutexGuard<'_, Latencies> {
         locked(&self.publishing)
+    }
+
+    pub(super) fn lateness(&self) -> MutexGuard<'_, Latencies> {
+        locked(&self.lateness)
     }
 
     pub(super) fn catching_up(&self) -> MutexGuard<'_, Latencies> {
