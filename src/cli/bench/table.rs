@@ -1,6 +1,9 @@
 //! The result of a run for people.
 
-use super::report::{Percentiles, Report, decimal, thousands};
+use super::{
+    super::terminal::harmless,
+    report::{Percentiles, Report, decimal, thousands},
+};
 use std::fmt::Write;
 
 /// The whole result, one line for each thing; `colours` for the verdict.
@@ -15,7 +18,7 @@ pub(super) fn table(report: &Report, colours: bool) -> String {
     if !report.troubles.is_empty() {
         let _ = writeln!(out, "\n  trouble");
         for (what, times) in &report.troubles {
-            let _ = writeln!(out, "  {:>10} x {}", thousands(*times), super::super::terminal::harmless(what));
+            let _ = writeln!(out, "  {:>10} x {}", thousands(*times), harmless(what));
         }
     }
     out.push('\n');
@@ -126,7 +129,7 @@ fn latencies(report: &Report, out: &mut String) {
 
 fn verdict(report: &Report) -> String {
     if !report.ok {
-        return format!("FAILED: {}", report.failures.join("; "));
+        return format!("FAILED: {}", harmless(&report.failures.join("; ")));
     }
     match report.connections {
         0 => "ok: every event was acknowledged".to_owned(),

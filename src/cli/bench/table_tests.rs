@@ -64,14 +64,14 @@ async fn an_early_stop_is_no_failure_and_says_so() {
 async fn a_rate_that_was_not_reached_and_unanswered_events_are_noted() {
     let report = starved(Some(1_000.0), |load| {
         let publisher =
-            PublisherEnd { unknown: 3, failed: Some("gone".to_owned()), ..PublisherEnd::default() };
+            PublisherEnd { unknown: 3, failed: Some("gone\x1b[2J\n".to_owned()), ..PublisherEnd::default() };
         Outcome { publishers: vec![publisher], ..outcome(load, true) }
     })
     .await;
     let shown = table(&report, false);
     assert!(shown.contains("10.0 of 1,000 events/s were reached"), "{shown}");
     assert!(shown.contains("3 events were not answered for"), "{shown}");
-    assert!(shown.contains("publishing ended early: gone"), "{shown}");
+    assert!(shown.contains("publishing ended early: gone") && !shown.contains('\x1b'), "{shown}");
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ const LATENCY_MAX: u64 = 3_600_000_000;
 const DIGITS: u8 = 3;
 /// More kinds of trouble than these are counted together.
 const TROUBLES_MAX: usize = 40;
+/// A server's words are kept up to here.
+const TROUBLE_CHARACTERS_MAX: usize = 240;
 
 /// Latencies in microseconds, to three digits.
 #[derive(Debug)]
@@ -146,6 +148,8 @@ impl Tally {
 
     /// Something that should not have happened, or had to wait.
     pub(super) fn trouble(&self, what: &str) {
+        let end = what.char_indices().nth(TROUBLE_CHARACTERS_MAX).map_or(what.len(), |(end, _)| end);
+        let what = what.get(..end).unwrap_or(what);
         let mut troubles = locked(&self.troubles);
         let is_known = troubles.contains_key(what) || troubles.len() < TROUBLES_MAX;
         *troubles.entry(if is_known { what } else { "other" }.to_owned()).or_default() += 1;
@@ -223,12 +227,20 @@ mod tests {
     }
 
     #[test]
+    fn a_long_reason_is_cut() {
+        let tally = Tally::new(1, 1);
+        tally.trouble(&"é".repeat(100_000));
+        assert_eq!(tally.troubles().keys().map(|told| told.chars().count()).collect::<Vec<_>>(), [240]);
+    }
+
+    #[test]
     fn kinds_of_trouble_are_bounded_and_none_is_left_out() {
         let tally = Tally::new(1, 1);
         (0..100).for_each(|n| tally.trouble(&format!("kind {n}")));
         tally.trouble("kind 0");
+        tally.trouble(&"é".repeat(100_000));
         let troubles = tally.troubles();
-        assert_eq!((troubles.len(), troubles.values().sum::<u64>()), (TROUBLES_MAX + 1, 101));
-        assert_eq!((troubles["kind 0"], troubles["other"]), (2, 60));
+        assert_eq!((troubles.len(), troubles.values().sum::<u64>()), (TROUBLES_MAX + 1, 102));
+        assert_eq!((troubles["kind 0"], troubles["other"]), (2, 61));
     }
 }
