@@ -54,6 +54,8 @@ pub(super) struct Publisher {
     number: usize,
     client: Client,
     pace: Option<Pace>,
+    /// Nothing is due from here on.
+    until: Option<Instant>,
     /// Events to publish; none for as many as the time allows.
     limit: Option<u64>,
 }
@@ -66,7 +68,8 @@ impl Publisher {
             let (number, senders) = (number as u64, senders as u64);
             events / senders + u64::from(number < events % senders)
         };
-        Publisher { limit: load.plan.events.map(share), load, number, client, pace }
+        let until = load.plan.duration.map(|duration| start + duration);
+        Publisher { limit: load.plan.events.map(share), load, number, client, pace, until }
     }
 
     /// Publishes until it is ended, has published all, or cannot go on; then it ends the others, too.
@@ -105,14 +108,16 @@ impl Publisher {
     async fn wait(&self, request: u64, free: Instant, end: &CancellationToken) -> Option<Instant> {
         let Some(pace) = &self.pace else { return Some(Instant::now()) };
         let due = pace.due(request);
-        if due > free {
+        let is_last = self.until.is_some_and(|until| due >= until);
+        if due > free || is_last {
             tokio::select! {
                 biased;
                 () = end.cancelled() => return None,
-                () = sleep_until(due) => {}
+                // Whoever has nothing left to do still ends with the others.
+                () = sleep_until(self.until.filter(|_| is_last).unwrap_or(due)) => {}
             }
         }
-        Some(counted_from(due, free, Instant::now()))
+        (!is_last).then(|| counted_from(due, free, Instant::now()))
     }
 
     fn lines(&self, first: u64, count: u64, counted: Instant) -> Vec<Line> {

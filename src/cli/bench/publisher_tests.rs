@@ -22,9 +22,7 @@ async fn published(answers: Vec<(u16, String)>) -> (PublisherEnd, Arc<Load>, Vec
         for (status, body) in answers {
             let (mut socket, _) = listener.accept().await.unwrap();
             requests.push(request(&mut socket).await);
-            let head =
-                format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-            socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            answer(&mut socket, status, &body).await;
         }
         drop(listener);
         requests
@@ -45,6 +43,11 @@ async fn request(socket: &mut TcpStream) -> Value {
             return serde_json::from_str(body).unwrap();
         }
     }
+}
+
+async fn answer(socket: &mut TcpStream, status: u16, body: &str) {
+    let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
 }
 
 fn acknowledged() -> (u16, String) {
@@ -88,4 +91,28 @@ async fn a_server_that_is_gone_is_given_up_and_its_last_events_are_unknown() {
     assert_eq!((done.acknowledged, done.unknown), (2, 2));
     assert!(done.failed.is_some());
     assert!(load.tally.troubles().keys().any(|told| told.starts_with("publish put off: http://")));
+}
+
+#[tokio::test]
+async fn a_rate_and_a_duration_make_exactly_so_many_events() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut load, target) = testing::load(&listener).await;
+    (load.plan.rate, load.plan.duration, load.plan.batch) =
+        (Some(100.0), Some(Duration::from_millis(100)), 2);
+    let (load, start) = (Arc::new(load), Instant::now());
+    let publisher = Publisher::new(Arc::clone(&load), 0, Client::new(&target).unwrap(), start);
+    let server = async {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            request(&mut socket).await;
+            let (status, body) = acknowledged();
+            answer(&mut socket, status, &body).await;
+        }
+    };
+    let done = tokio::select! {
+        done = publisher.run(CancellationToken::new()) => done,
+        () = server => panic!("it takes every connection"),
+    };
+    assert_eq!((done.acknowledged, done.failed), (10, None));
+    assert!(start.elapsed() >= Duration::from_millis(100));
 }
