@@ -6,6 +6,7 @@
 //! Not here: what the settings are (`fanfare::config`).
 
 mod backoff;
+mod bench;
 mod check_config;
 mod publish;
 mod schema;
@@ -44,6 +45,8 @@ enum Command {
     Publish(Box<publish::Arguments>),
     /// Show events as they are published, or from a position in the past on.
     Tail(Box<tail::Arguments>),
+    /// Put load on a server, check every delivery, and say what it carries.
+    Bench(Box<bench::Arguments>),
     /// Print the GraphQL schema.
     Schema(schema::Arguments),
     /// Check the settings without starting anything.
@@ -98,6 +101,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: &E
         Command::Serve(arguments) => serve::run(&arguments, environment),
         Command::Publish(arguments) => publish::run(*arguments, environment),
         Command::Tail(arguments) => tail::run(*arguments, environment),
+        Command::Bench(arguments) => bench::run(&arguments, environment),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment),
     };

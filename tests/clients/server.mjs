@@ -28,7 +28,13 @@ export function temporaryDirectory() {
 /** Starts a server and waits until it listens; it ends with the test at the latest. */
 export async function startServer(test, { dataDir = temporaryDirectory(), listen = "127.0.0.1:0", env } = {}) {
   const child = start("serve", ["serve", "--listen", listen, "--data-dir", dataDir], { env });
+  let isKilled = false;
+  const kill = () => {
+    isKilled = true;
+    return child.stop("SIGKILL");
+  };
   const stop = async () => {
+    if (isKilled) return;
     const { code, signal } = await child.stop("SIGTERM");
     if (code !== 0) throw new Error(`the server did not end in order: ${signal ?? `code ${code}`}`);
   };
@@ -37,7 +43,8 @@ export async function startServer(test, { dataDir = temporaryDirectory(), listen
     (lines) => lines.map((line) => /^listening on (http:\/\/\S+)$/.exec(line)?.[1]).find(Boolean),
     "prints that it is listening",
   );
-  return { url, dataDir, address: new URL(url).host, socket: (path) => `${url.replace(/^http/, "ws")}${path}`, stop };
+  const socket = (path) => `${url.replace(/^http/, "ws")}${path}`;
+  return { url, dataDir, address: new URL(url).host, socket, stop, kill };
 }
 
 /** Starts `fanfare tail --json`; what arrives are the events, parsed. It ends with the test. */
@@ -45,6 +52,13 @@ export function startTail(test, server, args) {
   const child = start("tail", ["tail", "--json", ...args, "--url", server.url], { read: JSON.parse });
   test.after(() => child.stop("SIGTERM"));
   return child.lines;
+}
+
+/** Starts `fanfare bench` with its result as JSON, the only line that arrives. */
+export function startBench(test, server, args) {
+  const child = start("bench", ["bench", ...args, "--json", "--url", server.url], { read: JSON.parse });
+  test.after(() => child.stop("SIGKILL"));
+  return child;
 }
 
 /** Runs the binary to its end and returns its exit code and what it said. */
@@ -64,7 +78,11 @@ function start(name, args, { env = {}, read = (line) => line }) {
   running.add(child);
   const lines = new Arrivals(name);
   let errors = "";
-  child.stderr.setEncoding("utf8").on("data", (text) => (errors = (errors + text).slice(-4_000)));
+  const said = new Arrivals(`stderr of ${name}`);
+  child.stderr.setEncoding("utf8").on("data", (text) => {
+    errors = (errors + text).slice(-4_000);
+    said.push(text);
+  });
   createInterface({ input: child.stdout }).on("line", (line) => {
     try {
       lines.push(read(line));
@@ -75,6 +93,7 @@ function start(name, args, { env = {}, read = (line) => line }) {
   const ended = new Promise((settle) => {
     const end = (code, signal, why) => {
       running.delete(child);
+      said.fail(new Error(why));
       lines.fail(new Error(`${why}; stderr: ${errors}`));
       settle({ code, signal });
     };
@@ -85,6 +104,8 @@ function start(name, args, { env = {}, read = (line) => line }) {
     lines,
     ended,
     errors: () => errors,
+    /** Resolves once stderr has this text. */
+    said: (text) => said.until(() => errors.includes(text), `says ${text}`),
     /** Sends the signal unless the process has ended, and returns how it ended. */
     stop(signal) {
       if (running.has(child)) child.kill(signal);

@@ -14,14 +14,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The way to a server's `POST /events`.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     http: reqwest::Client,
     url: String,
 }
 
 /// An acknowledged event.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Published {
+pub(in crate::cli) struct Published {
     id: String,
     cursor: String,
     /// Was it in the log already?
@@ -37,7 +37,7 @@ impl fmt::Display for Published {
 
 /// What a server says to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(in crate::cli) enum Answer {
     /// All events are durable.
     Published(Vec<Published>),
     /// None was published because of one of them, whose place the server may name.
@@ -50,11 +50,16 @@ pub(super) enum Answer {
     /// No request like this can succeed.
     Stop(String),
     /// The same request may succeed later; whether this one did is not known.
-    Later(String),
+    Later {
+        /// Why.
+        message: String,
+        /// The same for programs; `None` where it is not the server that spoke.
+        code: Option<Code>,
+    },
 }
 
 impl Client {
-    pub(super) fn new(target: &Target) -> Result<Self, Failure> {
+    pub(in crate::cli) fn new(target: &Target) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(ANSWER_TIMEOUT)
@@ -66,7 +71,7 @@ impl Client {
     }
 
     /// Publishes events in their order, all or none.
-    pub(super) async fn publish(&self, lines: &[Line]) -> Answer {
+    pub(in crate::cli) async fn publish(&self, lines: &[Line]) -> Answer {
         let events: Vec<_> = lines.iter().map(|line| line.json.as_str()).collect();
         let request = self
             .http
@@ -79,7 +84,7 @@ impl Client {
         };
         match answered.await {
             Ok((status, body)) => read(status, serde_json::from_slice(&body).ok().as_ref(), &self.url),
-            Err(error) => Answer::Later(format!("{}: {}", self.url, cause(&error))),
+            Err(error) => Answer::Later { message: format!("{}: {}", self.url, cause(&error)), code: None },
         }
     }
 }
@@ -113,7 +118,7 @@ fn read(status: StatusCode, body: Option<&Value>, url: &str) -> Answer {
     };
     let is_about_events = matches!(status.as_u16(), 400 | 403 | 409 | 413 | 422) && code.is_some();
     match (is_later, is_about_events) {
-        (true, _) => Answer::Later(message),
+        (true, _) => Answer::Later { message, code },
         (false, true) => Answer::Refused { message, index: index(body) },
         (false, false) => Answer::Stop(message),
     }
@@ -175,10 +180,10 @@ mod tests {
     fn only_what_may_succeed_later_is_tried_again() {
         for code in Code::ALL {
             let body = json!({"code": code.name(), "detail": "m"});
-            assert_eq!(matches!(answer(400, Some(&body)), Answer::Later(_)), code.retryable(), "{code}");
+            assert_eq!(matches!(answer(400, Some(&body)), Answer::Later { .. }), code.retryable(), "{code}");
         }
-        assert!(matches!(answer(502, None), Answer::Later(_)));
-        assert!(matches!(answer(429, None), Answer::Later(_)));
+        assert!(matches!(answer(502, None), Answer::Later { .. }));
+        assert!(matches!(answer(429, None), Answer::Later { .. }));
         for status in [302, 401, 404, 405, 400] {
             assert!(
                 matches!(answer(status, None), Answer::Stop(message) if message.contains("Fanfare server")),

@@ -21,13 +21,13 @@ const LIMITS: Limits = Limits { data_bytes_max: usize::MAX };
 
 /// An event that is ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(in crate::cli) struct Line {
     /// Where it stands in the file, from 1.
-    pub(super) number: usize,
+    pub(in crate::cli) number: usize,
     /// Its id, as the JSON has it.
-    pub(super) id: String,
+    pub(in crate::cli) id: String,
     /// The event in our own field names.
-    pub(super) json: String,
+    pub(in crate::cli) json: String,
 }
 
 /// A line that was not published.

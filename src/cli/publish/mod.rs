@@ -4,8 +4,8 @@
 //! Invariants: every event has an id before it is sent, so sending it again after a lost answer never publishes it twice;
 //! events of a file are published in its order; every refused line is named.
 
-mod client;
-mod lines;
+pub(super) mod client;
+pub(super) mod lines;
 mod pending;
 
 use super::{Environment, Failure, backoff, scope::ScopeOfEvent, target::TargetArguments, terminal};
@@ -107,7 +107,7 @@ async fn publish_one(client: &Client, line: lines::Line) -> Result<(), Failure> 
             published.iter().try_for_each(|one| terminal::print(&format!("{one}\n")))
         }
         Answer::Refused { message, .. } | Answer::Stop(message) => Err(Failure::failed(message)),
-        Answer::Later(message) => Err(Failure::failed(format!(
+        Answer::Later { message, .. } => Err(Failure::failed(format!(
             "{message}\nit was not acknowledged; publishing it again with --id {} is safe",
             line.id
         ))),
@@ -175,7 +175,7 @@ async fn publish_batch(client: &Client, mut pending: Pending, summary: &mut Summ
                 failures = 0;
             }
             Answer::Stop(message) => return Err(stopped(&message, part, summary)),
-            Answer::Later(message) => {
+            Answer::Later { message, .. } => {
                 failures += 1;
                 if failures >= ATTEMPTS_MAX {
                     return Err(stopped(&message, part, summary));

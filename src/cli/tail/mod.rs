@@ -8,7 +8,7 @@
 mod connection;
 mod output;
 mod print;
-mod protocol;
+pub(super) mod protocol;
 mod session;
 
 use super::{

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use std::borrow::Cow;
 
 /// The name of the subprotocol.
-pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
+pub(in crate::cli) const SUBPROTOCOL: &str = "graphql-transport-ws";
 /// The id of the only subscription of a connection.
 pub(super) const SUBSCRIPTION: &str = "tail";
 /// Every field that all events share.
@@ -18,7 +18,7 @@ const DOCUMENT: &str = "subscription Tail($filter: EventFilter, $start: StartPos
     correlationId priority cursor attributes dataBase64 data } }";
 
 /// The first message of a connection.
-pub(super) fn init() -> String {
+pub(in crate::cli) fn init() -> String {
     json!({"type": "connection_init"}).to_string()
 }
 
@@ -28,7 +28,7 @@ pub(super) fn ping() -> String {
 }
 
 /// The answer to a ping.
-pub(super) fn pong() -> String {
+pub(in crate::cli) fn pong() -> String {
     json!({"type": "pong"}).to_string()
 }
 
@@ -77,13 +77,13 @@ pub(super) enum Incoming<'a> {
 
 /// An error of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct GraphqlError {
+pub(in crate::cli) struct GraphqlError {
     /// The code in the extensions, if there is one.
-    pub(super) code: Option<String>,
+    pub(in crate::cli) code: Option<String>,
     /// For people.
-    pub(super) message: String,
+    pub(in crate::cli) message: String,
     /// What to do next.
-    pub(super) next: Option<String>,
+    pub(in crate::cli) next: Option<String>,
     /// The first cursor from which nothing is missing.
     pub(super) earliest: Option<String>,
 }
@@ -211,7 +211,8 @@ fn read_next(next: Next<'_>) -> Incoming<'_> {
     }
 }
 
-fn first_error(errors: &[Value]) -> GraphqlError {
+/// The first of a list of errors.
+pub(in crate::cli) fn first_error(errors: &[Value]) -> GraphqlError {
     let text = |pointer: &str| {
         let value = errors.first().and_then(|error| error.pointer(pointer)?.as_str());
         value.map(str::to_owned)
