@@ -6,8 +6,8 @@ use fanfare::{
     Server,
     config::{Config, Loaded, LogFormat},
 };
-use std::io;
-use tokio::net::TcpListener;
+use std::{io, net::SocketAddr};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, fmt};
 
@@ -55,8 +55,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (drain, end) = (CancellationToken::new(), CancellationToken::new());
     // Before the listener, so that a signal is never missed by a server that says it listens.
     let signals = Signals::new()?;
-    let listener = TcpListener::bind(config.listen)
-        .await
+    let listener = listen(config.listen)
         .map_err(|error| Failure::failed(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr()?;
     let server = Server::open(&config).map_err(Failure::failed)?;
@@ -67,6 +66,18 @@ async fn serve(config: Config) -> Result<(), Failure> {
         result = server.run(listener, drain.cancelled_owned()) => result.map_err(Failure::failed),
         () = end.cancelled() => Err(Failure::failed("ended at once by a second signal")),
     }
+}
+
+/// The system cuts it to its own bound (`net.core.somaxconn`).
+const LISTEN_QUEUE: u32 = 16_384;
+
+/// With the longest queue that the system allows: when a server comes back, its clients do so all at once.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_QUEUE)
 }
 
 /// The first signal begins the drain, the second one ends the process at once.
