@@ -60,7 +60,12 @@ impl<'a> Judge<'a> {
     }
 
     /// Is this every matching event after `start` up to `through`, once and in order, each as it was published?
-    fn sequence(&self, got: &[(Offset, String)], start: Offset, through: Offset) -> Result<(), String> {
+    pub(crate) fn sequence(
+        &self,
+        got: &[(Offset, String)],
+        start: Offset,
+        through: Offset,
+    ) -> Result<(), String> {
         let expected = self.between(start.get(), through.get());
         let offsets: Vec<u64> = got.iter().map(|(offset, _)| offset.get()).collect();
         if offsets != expected {

@@ -11,6 +11,7 @@ mod facts;
 mod history;
 mod judge;
 mod random;
+mod snapshot;
 
 use crate::support::TestServer;
 use client::{Client, Start, Until, Visit};
