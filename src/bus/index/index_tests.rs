@@ -255,7 +255,7 @@ type Seed = [u16; 9];
 
 /// Nothing in two cases of three, else the items that the bits choose, one at least.
 fn some_of(pool: &[&str], seed: u16) -> Option<Vec<String>> {
-    if seed % 3 != 0 {
+    if !seed.is_multiple_of(3) {
         return None;
     }
     let bits = seed / 3;

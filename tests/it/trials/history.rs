@@ -13,6 +13,13 @@ use std::{
 };
 use tokio::sync::watch;
 
+/// The most events of one request of a publisher.
+const REQUEST_EVENTS_MAX: usize = 4;
+/// The most publishers of a trial.
+pub(crate) const PUBLISHERS_MAX: usize = 4;
+/// The most events of one commit.
+pub(crate) const COMMIT_EVENTS_MAX: u64 = (REQUEST_EVENTS_MAX * PUBLISHERS_MAX) as u64;
+
 /// An acknowledged event. It was logged between two times.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -60,7 +67,7 @@ impl History {
         let mut random = Random::new(seed);
         let mut number = 0;
         while number < count {
-            let size = random.within(1, 4);
+            let size = random.within(1, REQUEST_EVENTS_MAX);
             let facts: Vec<_> = (number..number + size)
                 .map(|number| Fact::random(&mut random, format!("{name}-{number}")))
                 .collect();

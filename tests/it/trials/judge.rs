@@ -14,13 +14,15 @@ pub(crate) struct Judge<'a> {
     history: &'a [Entry],
     /// The offsets of all events that it asked for, rising.
     matching: Vec<u64>,
+    /// So many events may be gone already while the log shows its ends as they were before.
+    vanishing: u64,
 }
 
 impl<'a> Judge<'a> {
-    pub(crate) fn new(history: &'a [Entry], wanted: &Wanted) -> Self {
+    pub(crate) fn new(history: &'a [Entry], wanted: &Wanted, vanishing: u64) -> Self {
         let numbered = (1..).zip(history);
         let matching = numbered.filter(|(_, entry)| wanted.includes(&entry.fact)).map(|(at, _)| at).collect();
-        Judge { history, matching }
+        Judge { history, matching, vanishing }
     }
 
     /// Were all visits right, one by one and as a whole?
@@ -98,16 +100,20 @@ impl<'a> Judge<'a> {
                 // So many matching events are after it, by some head that was seen meanwhile; or fewer were kept.
                 let counted = self.count(start, *heads.start())..=self.count(start, *heads.end());
                 let is_matching = self.matching.binary_search(&(start + 1)).is_ok();
-                let were_few = self.count(earliest.end() - 1, *heads.start()) < count;
+                let were_few = self.count(earliest.end() - 1 + self.vanishing, *heads.start()) < count;
                 (counted.contains(&count) && is_matching && start + 1 >= *earliest.start())
                     || (is_earliest && were_few)
             }
-            Start::Time(time) => self.is_before(time, start, is_earliest) && start <= *heads.end(),
+            Start::Time(time) => {
+                let is_earliest =
+                    (*earliest.start()..=earliest.end() + self.vanishing).contains(&(start + 1));
+                self.is_before(time, start, is_earliest) && start <= *heads.end()
+            }
         };
         if is_right { Ok(()) } else { Err(format!("asked for {:?} it started after {start}", visit.asked)) }
     }
 
-    /// May all events up to `start` have been logged before a time, and the next one at it or later?
+    /// May all events up to `start` have been logged before a time, unless they are gone, and the next one at it or later?
     fn is_before(&self, time: DateTime<Utc>, start: u64, is_earliest: bool) -> bool {
         let logged = self.history.iter().take(usize::try_from(start).unwrap());
         let next = self.history.get(usize::try_from(start).unwrap());
@@ -116,7 +122,7 @@ impl<'a> Judge<'a> {
             .max()
             .is_none_or(|asked| millis(time) > asked);
         let next_is_not = next.is_none_or(|entry| entry.acknowledged_at >= time);
-        (all_before || is_earliest) && (next_is_not || is_earliest)
+        (all_before || is_earliest) && next_is_not
     }
 
     fn entry(&self, offset: u64) -> &Entry {
@@ -136,7 +142,7 @@ impl<'a> Judge<'a> {
 /// The first whole millisecond that is not before a time; the log keeps whole ones.
 fn millis(time: DateTime<Utc>) -> i64 {
     let whole = time.timestamp_millis();
-    whole + i64::from(time.timestamp_subsec_nanos() % 1_000_000 != 0)
+    whole + i64::from(!time.timestamp_subsec_nanos().is_multiple_of(1_000_000))
 }
 
 /// Is this the error of retention, and does it name the cursor before the earliest event left? A running subscription may end

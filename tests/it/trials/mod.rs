@@ -27,7 +27,7 @@ use fanfare::{
     metrics::Metrics,
 };
 use futures_util::StreamExt;
-use history::History;
+use history::{COMMIT_EVENTS_MAX, History, PUBLISHERS_MAX};
 use judge::Judge;
 use random::Random;
 use std::{path::Path, sync::Arc};
@@ -70,7 +70,7 @@ impl Setting {
             lives,
             events_max: (!is_kept).then(|| random.within(10, 300)),
             ring_batches_max: random.pick(&[1, 2, 8, 1_024]),
-            publishers: random.within(1, 4),
+            publishers: random.within(1, PUBLISHERS_MAX),
             events_of_a_life: random.within(200, 600) / lives,
         }
     }
@@ -200,8 +200,9 @@ async fn run(setting: Setting) -> Result<Summary, String> {
         summary.lags[1] += metrics.tail_lagged.get();
     }
     let whole = history.whole();
+    let vanishing = setting.events_max.map_or(0, |_| COMMIT_EVENTS_MAX);
     for (wanted, visits) in seen {
-        let judged = Judge::new(&whole, &wanted).judge(&visits);
+        let judged = Judge::new(&whole, &wanted, vanishing).judge(&visits);
         judged.map_err(|wrong| format!("{wrong}\nfilter {}", wanted.json()))?;
         summary.visits.extend(visits);
     }

@@ -168,7 +168,7 @@ async fn whoever_joins_at_full_speed_by_any_pattern_gets_state_and_changes_witho
     let whole = history.whole();
     let fence = Offset::new(whole.len() as u64);
     for (number, wanted, got) in seen {
-        let judge = Judge::new(&whole, &wanted);
+        let judge = Judge::new(&whole, &wanted, 0);
         let judged = match got {
             Got::Visit(visit) => judge.judge(&[visit]),
             Got::From(start, seen) => judge.sequence(&seen, start, fence),
