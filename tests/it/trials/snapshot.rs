@@ -10,7 +10,7 @@ use super::{
     random::Random,
 };
 use crate::support::{TestServer, post_json};
-use fanfare::event::Offset;
+use fanfare::{config::Store, event::Offset};
 use serde_json::{Value, json};
 use std::{
     collections::HashSet,
@@ -120,7 +120,12 @@ enum Got {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_joins_at_full_speed_by_any_pattern_gets_state_and_changes_without_a_gap() {
-    let server = TestServer::with(|config| config.mailbox_bytes_max = 4_000);
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::with(|config| {
+        config.store = Store::Sqlite;
+        config.data_dir = dir.path().to_owned();
+        config.mailbox_bytes_max = 4_000;
+    });
     let door = Door { life: 1, hub: server.hub.clone(), way: Way::Socket(server.address) };
     let history = Arc::new(History::default());
     let mut random = Random::new(1);
