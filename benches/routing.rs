@@ -1,12 +1,18 @@
 //! What it costs to find the one filter that an event meets, among 500 and among 50,000 that differ in a single value.
 //!
 //! Flow: four mixes of filters, each measured with one event again and again, when all it touches is in the processor's
-//! cache, and with thousands of different ones, when it is not. Criterion reports each; the table at the end has the ratios.
+//! cache, and with thousands of different ones, when it is not; then those on their whole way from the publish to the mailbox
+//! of the one subscription that wants it. Criterion reports the index; the table at the end has all and the ratios.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fanfare::{
-    bus::Index,
-    event::{Draft, EventFilter, FilterDraft, Limits, NewEvent},
+    auth::Principal,
+    bus::{self, Bus, Index},
+    event::{Draft, EventFilter, FilterDraft, Limits, NewEvent, StartPosition},
+    fanout::{EventForm, Fanout, Mailbox, Subscription},
+    hub::Hub,
+    log::{MemoryLog, MemoryOptions},
+    metrics::Metrics,
 };
 use std::{cell::Cell, hint::black_box, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -18,6 +24,9 @@ const EVENTS: usize = 4_096;
 /// Spreads the filters that events meet over all that there are.
 const STRIDE: usize = 7_919;
 const RATIO_MAX: f64 = 1.5;
+/// So many events are published in one request, and so many requests are measured.
+const REQUEST_EVENTS: usize = 256;
+const REQUESTS: usize = 100;
 
 struct Mix {
     name: &'static str,
@@ -63,13 +72,17 @@ fn event(n: usize) -> NewEvent {
     NewEvent::new(draft, &Limits::default()).expect("the event is valid")
 }
 
-fn index(mix: &Mix, filters: usize) -> Index {
+fn filters(mix: &Mix, count: usize) -> impl Iterator<Item = EventFilter> {
+    let filter = mix.filter;
+    (0..count).map(move |n| EventFilter::new(filter(n)).expect("the filter is valid"))
+}
+
+fn index(mix: &Mix, count: usize) -> Index {
     let mut index = Index::default();
-    for n in 0..filters {
-        let filter = EventFilter::new((mix.filter)(n)).expect("the filter is valid");
+    for filter in filters(mix, count) {
         index.insert(&Arc::new(filter));
     }
-    assert_eq!(index.len(), filters, "the filters of a mix differ");
+    assert_eq!(index.len(), count, "the filters of a mix differ");
     index
 }
 
@@ -100,6 +113,50 @@ fn measure(criterion: &mut Criterion, id: BenchmarkId, index: &Index, events: &[
     best.get()
 }
 
+/// A subscription for each filter.
+async fn subscribe(fanout: &Fanout, mix: &Mix, count: usize) -> Vec<(Arc<Mailbox>, Subscription)> {
+    let (everybody, mut all) = (Principal::anonymous(), Vec::with_capacity(count));
+    for filter in filters(mix, count) {
+        let mailbox = Arc::new(Mailbox::new(1 << 20));
+        let subscribing = fanout.subscribe(
+            &everybody,
+            Arc::new(EventForm::WHOLE),
+            filter,
+            &StartPosition::Live,
+            (&mailbox, 1),
+        );
+        let subscription = subscribing.await.expect("a live subscription is never refused");
+        all.push((mailbox, subscription));
+    }
+    all
+}
+
+/// The nanoseconds of an event from the publish to its mailbox, of the best request.
+async fn deliver(mix: &Mix, count: usize) -> f64 {
+    let bus = Bus::new(&bus::Options::default());
+    let ring = bus.clone();
+    let log = MemoryLog::open(MemoryOptions::default(), Box::new(move |batch| ring.publish(batch)));
+    let hub = Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default());
+    let (fanout, worker) = Fanout::start(hub.clone());
+    let subscriptions = subscribe(&fanout, mix, count).await;
+    let (mut best, mut taken) = (f64::INFINITY, Vec::new());
+    for request in 0..REQUESTS {
+        let numbers = (0..REQUEST_EVENTS).map(|at| (request * REQUEST_EVENTS + at) * STRIDE % count);
+        let events = numbers.clone().map(event).collect();
+        let start = Instant::now();
+        hub.publish(&Principal::anonymous(), events).await.expect("a log in memory takes events");
+        for (mailbox, _) in numbers.filter_map(|n| subscriptions.get(n)) {
+            mailbox.ready().await;
+            mailbox.take(usize::MAX, &mut taken);
+        }
+        best = best.min(start.elapsed().as_secs_f64() * 1e9 / REQUEST_EVENTS as f64);
+        assert_eq!(taken.len(), REQUEST_EVENTS, "each event comes once");
+        taken.clear();
+    }
+    worker.abort();
+    best
+}
+
 fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         println!("nothing measured; run: cargo bench --bench routing");
@@ -121,6 +178,9 @@ fn main() {
             });
             rows.push((mix.name, kind, few, many));
         }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
+        let [few, many] = [FEW, MANY].map(|count| runtime.block_on(deliver(mix, count)));
+        rows.push((mix.name, "whole way", few, many));
     }
     criterion.final_summary();
     println!(
