@@ -268,6 +268,25 @@ impl Mailbox {
         true
     }
 
+    /// Nothing live follows what is in a queue; the rest is in the log, after what was delivered.
+    pub(super) fn lag(&self, key: Key, delivered: Offset) {
+        let mut state = self.lock();
+        let Some(queue) = state.queue(key) else { return };
+        match queue.gate {
+            Gate::Open => {
+                queue.gate = Gate::Lagging;
+                queue.through = queue.through.max(delivered);
+            }
+            Gate::Held => {
+                queue.gate = Gate::Overflown;
+                let held = bytes(&std::mem::take(&mut queue.held));
+                state.held_bytes -= held;
+            }
+            Gate::Overflown | Gate::Lagging => {}
+        }
+        self.announce(state, key);
+    }
+
     /// Ends a queue after what is in it.
     pub(super) fn end(&self, key: Key, refusal: Refusal) {
         let mut state = self.lock();
@@ -348,6 +367,9 @@ impl State {
     fn overflow(&mut self, key: Key, run: Run, bytes_max: usize) -> Pushed {
         let Some(queue) = self.queue(key) else { return Pushed::Refused };
         if queue.overflow == Overflow::Replay {
+            // What was routed before did not match, or is in; the log need not be read from further back.
+            let before = run.first().map_or(Offset::ZERO, Offset::previous);
+            queue.through = queue.through.max(before);
             queue.gate = Gate::Lagging;
             return Pushed::Refused;
         }

@@ -12,7 +12,6 @@ use super::{
 use crate::{
     auth::View,
     bus::{FilterId, Index},
-    error::Refusal,
     event::{Event, EventFilter, Offset},
     metrics::Metrics,
 };
@@ -228,12 +227,12 @@ impl Registry {
         lost.into_iter().for_each(|seat| self.leave(seat));
     }
 
-    /// Ends every member with a refusal that carries its position: the worker could not go on.
-    pub(super) fn end_all(&mut self, refusal: &Refusal, cursor: impl Fn(Offset) -> String) {
+    /// Sends every member back to the log, each from where it stands: the worker could not go on.
+    pub(super) fn lag_all(&mut self) {
         for cell in self.cells.values() {
             for (_, member) in &cell.members {
-                let through = cursor(member.mailbox.through(member.key));
-                member.mailbox.end(member.key, refusal.clone().with("cursor", through));
+                member.mailbox.lag(member.key, self.delivered);
+                self.metrics.mailbox_lagged.inc();
             }
         }
         let cells: Vec<CellId> = self.cells.keys().copied().collect();

@@ -1,7 +1,8 @@
 //! The one task that turns events into deliveries, in log order.
 //!
 //! Invariants: groups render in lock-step with the log; a panic or a failure costs one event of one group, whose members get
-//! an error in its place; if the log cannot be followed every member is ended with its position.
+//! an error in its place; if the worker cannot follow the log, every member reads it for itself, from where it stands, and what
+//! it finds there decides how it goes on.
 
 use super::{Form, Payload, Renderer, Shared, plan::GroupPlan};
 use crate::{error::Refusal, event::Event, hub::Tail, metrics::Metrics};
@@ -86,11 +87,12 @@ pub(super) async fn render(
     Payload::new(event, text)
 }
 
-/// The log cannot be followed from where the worker stands: everybody is told, and the worker goes on from the head.
+/// The log cannot be followed from where the worker stands: everybody reads it for themselves, and the worker goes on from the
+/// head.
 fn start_over(shared: &Shared, refusal: &Refusal) -> Tail {
-    tracing::error!(%refusal, "the fan-out cannot follow the log; all subscriptions end");
+    tracing::error!(%refusal, "the fan-out cannot follow the log; all subscriptions read it for themselves");
     let mut registry = shared.registry();
-    registry.end_all(refusal, |offset| shared.hub.cursor(offset).to_string());
+    registry.lag_all();
     let head = shared.hub.bounds().head;
     registry.skip_to(head);
     shared.tail(head)

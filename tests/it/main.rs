@@ -25,3 +25,5 @@ mod sockets;
 mod subscribe;
 /// The server, the sockets and the waiting that the tests share.
 mod support;
+/// Thousands of clients at random, each judged by what was acknowledged.
+mod trials;

@@ -3,6 +3,7 @@
 use super::{DEADLINE, TestServer};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -29,6 +30,7 @@ pub(crate) enum Frame {
 }
 
 /// An open WebSocket.
+#[derive(Debug)]
 pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
@@ -70,6 +72,16 @@ impl Socket {
         socket.send(json!({ "type": "connection_init" })).await;
         assert_eq!(socket.next().await, Frame::Json(json!({ "type": "connection_ack" })));
         socket
+    }
+
+    /// The same to an address, where the server may be on its way out: `None` then.
+    pub(crate) async fn try_graphql(address: SocketAddr) -> Option<Self> {
+        let mut request = format!("ws://{address}/graphql").into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
+        let (socket, _) = connect_async(request).await.ok()?;
+        let mut socket = Socket(socket);
+        socket.send_while_open(&json!({ "type": "connection_init" }).to_string()).await;
+        (socket.next().await == Frame::Json(json!({ "type": "connection_ack" }))).then_some(socket)
     }
 
     /// Starts a subscription and waits until it can miss nothing. Gives the cursor it starts from.
