@@ -50,6 +50,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// Is the server not there at all, which makes no row invalid?
+    pub(crate) const fn is_absence(&self) -> bool {
+        matches!(self, Failure::NotInstalled { .. })
+    }
+
     /// For `map_err`: says what was going on when the operating system refused.
     pub(crate) fn during(during: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Failure::Io { during, source }

@@ -4,6 +4,7 @@
 //! whose number is missing says so and counts as missed.
 
 use crate::{report::Line, rows::Row};
+use Found::{Number, Ratio};
 use serde::Serialize;
 
 /// CPU of the server, the figure of most rows.
@@ -45,14 +46,14 @@ impl Limit {
 }
 
 /// A number of one line, named by setting, server and figure.
-type Number = (&'static str, &'static str, &'static str);
+type Place = (&'static str, &'static str, &'static str);
 
 /// What a goal looks at.
 #[derive(Debug)]
 enum Found {
-    Number(Number),
+    Number(Place),
     /// The first divided by the second.
-    Ratio(Number, Number),
+    Ratio(Place, Place),
 }
 
 #[derive(Debug)]
@@ -71,9 +72,9 @@ pub(crate) struct Judged {
     pub(crate) measure: &'static str,
     pub(crate) must: Option<String>,
     pub(crate) wanted: Option<String>,
-    /// Our own number, when the goal is a ratio.
+    /// The number that the goal is about.
     pub(crate) value: Option<f64>,
-    /// The number of the other side, when the goal is a ratio.
+    /// What it is divided by, when the goal is a ratio.
     pub(crate) beside: Option<f64>,
     /// What is held against the limits.
     pub(crate) found: Option<f64>,
@@ -83,7 +84,7 @@ pub(crate) struct Judged {
 
 /// Holds the lines against the goals of the rows that were run.
 pub(crate) fn judge(rows: &[Row], lines: &[Line]) -> Vec<Judged> {
-    let number = |row: Row, (setting, server, figure): Number| {
+    let number = |row: Row, (setting, server, figure): Place| {
         let line =
             lines.iter().find(|line| line.row == row && line.setting == setting && line.server == server);
         line.and_then(|line| line.figure(figure))
@@ -92,7 +93,10 @@ pub(crate) fn judge(rows: &[Row], lines: &[Line]) -> Vec<Judged> {
     goals
         .map(|goal| {
             let (value, beside, found) = match goal.found {
-                Found::Number(own) => (None, None, number(goal.row, own)),
+                Found::Number(own) => {
+                    let own = number(goal.row, own);
+                    (own, None, own)
+                }
                 Found::Ratio(own, other) => {
                     let (own, other) = (number(goal.row, own), number(goal.row, other));
                     (own, other, own.zip(other).map(|(own, other)| own / other))
@@ -124,92 +128,78 @@ fn against(setting: &'static str, peer: &'static str) -> Found {
     Found::Ratio((setting, OURS, US_PER_DELIVERY), (setting, peer, US_PER_DELIVERY))
 }
 
+const fn most(limit: f64) -> Option<Limit> {
+    Some(Limit::AtMost(limit))
+}
+
+const fn least(limit: f64) -> Option<Limit> {
+    Some(Limit::AtLeast(limit))
+}
+
 fn goal(row: Row, measure: &'static str, found: Found, must: Option<Limit>, wanted: Option<Limit>) -> Goal {
     Goal { row, measure, found, must, wanted }
 }
 
 /// The goals table of the project, row by row.
 fn goals() -> Vec<Goal> {
-    use Found::{Number, Ratio};
-    use Limit::{AtLeast, AtMost};
-    let most = |limit| Some(AtMost(limit));
-    let least = |limit| Some(AtLeast(limit));
-    let per_s = |setting, server| (setting, server, PUBLISHES_PER_S);
-    let times_better = Ratio((SOME, "naive", US_PER_DELIVERY), (SOME, OURS, US_PER_DELIVERY));
-    let filters = Ratio(("distinct", OURS, US_PER_DELIVERY), ("identical", OURS, US_PER_DELIVERY));
+    [fan_out_goals(), connection_goals(), log_goals(), endurance_goals()].into_iter().flatten().collect()
+}
+
+fn fan_out_goals() -> Vec<Goal> {
+    let (identical, us) = (Row::Identical, US_PER_DELIVERY);
+    let better = Ratio((SOME, "naive", us), (SOME, OURS, us));
+    let filters = Ratio(("distinct", OURS, us), ("identical", OURS, us));
+    let groups = Number(("groups", OURS, us));
     let sparse = Ratio(("many filters", OURS, US_PER_EVENT), ("few filters", OURS, US_PER_EVENT));
-    let ones = Ratio(per_s("one by one", DISK), per_s("one by one", "redis-streams"));
-    let batches = Ratio(per_s("batches of 100", DISK), per_s("batches of 100", "redis-streams"));
-    let p99 = Ratio(("with a stalled reader", DISK, P99_MS), ("without", DISK, P99_MS));
-    let held = Number(("with a stalled reader", DISK, KB_HELD));
-    let scale = Ratio(("most", OURS, US_PER_DELIVERY), ("fewest", OURS, US_PER_DELIVERY));
-    let middle = Ratio(("more", OURS, US_PER_DELIVERY), ("fewest", OURS, US_PER_DELIVERY));
     vec![
-        goal(Row::Identical, "64 in flight, of Redis's CPU", against(SOME, "redis"), most(1.3), most(1.0)),
-        goal(Row::Identical, "64 in flight, times better than naive", times_better, least(25.0), None),
-        goal(Row::Identical, "256 in flight, of Redis's CPU", against(MANY, "redis"), most(1.0), most(0.8)),
-        goal(Row::Identical, "1 in flight, of plain's CPU", against(ONE, "plain"), most(1.1), None),
-        goal(Row::Identical, "1 in flight, of Redis's CPU", against(ONE, "redis"), None, most(1.0)),
-        goal(Row::Distinct, "distinct filters, of identical ones", filters, most(1.5), most(1.0)),
-        goal(
-            Row::Groups,
-            "groups, us CPU a delivery",
-            Number(("groups", OURS, US_PER_DELIVERY)),
-            most(12.0),
-            most(8.0),
-        ),
-        goal(Row::Sparse, "many filters, CPU an event of few", sparse, most(1.5), None),
-        goal(Row::Idle, "KB of an idle connection", Number(("idle", OURS, KB_IDLE)), most(10.0), most(5.0)),
-        goal(Row::Idle, "KB after a burst", Number(("idle", OURS, KB_AFTER_BURST)), most(10.0), most(5.0)),
-        goal(
-            Row::Idle,
-            "us CPU to connect and subscribe",
-            Number(("idle", OURS, US_TO_CONNECT)),
-            most(80.0),
-            most(50.0),
-        ),
-        goal(
-            Row::Durable,
-            "one by one, publishes/s",
-            Number(per_s("one by one", DISK)),
-            least(40_000.0),
-            None,
-        ),
-        goal(Row::Durable, "one by one, of Redis Streams", ones, None, least(1.0)),
-        goal(
-            Row::Durable,
-            "batches of 100, publishes/s",
-            Number(per_s("batches of 100", DISK)),
-            least(150_000.0),
-            None,
-        ),
-        goal(Row::Durable, "batches of 100, of Redis Streams", batches, None, least(1.0)),
-        goal(
-            Row::Replay,
-            "replay, events/s",
-            Number(("replay", DISK, EVENTS_PER_S)),
-            least(200_000.0),
-            least(400_000.0),
-        ),
-        goal(
-            Row::Storm,
-            "storm, live p99 of that before",
-            Number(("storm", DISK, P99_RATIO)),
-            most(2.0),
-            most(1.3),
-        ),
-        goal(
-            Row::Storm,
-            "storm, KB a client at the peak",
-            Number(("storm", DISK, KB_PER_CLIENT)),
-            most(64.0),
-            None,
-        ),
-        goal(Row::Stalled, "others' p99 with a stalled reader", p99, most(1.2), None),
-        goal(Row::Stalled, "KB held for a stalled reader", held, most(2048.0), None),
-        goal(Row::Scale, "CPU a delivery, middle of fewest", middle, most(1.2), None),
-        goal(Row::Scale, "CPU a delivery, most of fewest", scale, most(1.2), None),
-        goal(Row::Soak, "memory, last of first", Number(("soak", DISK, MEMORY_GROWTH)), most(1.05), None),
-        goal(Row::Soak, "open files, last of first", Number(("soak", DISK, FILES_GROWTH)), most(1.05), None),
+        goal(identical, "64 in flight, of Redis's CPU", against(SOME, "redis"), most(1.3), most(1.0)),
+        goal(identical, "64 in flight, times better than naive", better, least(25.0), None),
+        goal(identical, "256 in flight, of Redis's CPU", against(MANY, "redis"), most(1.0), most(0.8)),
+        goal(identical, "1 in flight, of plain's CPU", against(ONE, "plain"), most(1.1), None),
+        goal(identical, "1 in flight, of Redis's CPU", against(ONE, "redis"), None, most(1.0)),
+        goal(Row::Distinct, "of identical filters' CPU", filters, most(1.5), most(1.0)),
+        goal(Row::Groups, "us CPU a delivery", groups, most(12.0), most(8.0)),
+        goal(Row::Sparse, "many filters, of the CPU of few", sparse, most(1.5), None),
+    ]
+}
+
+fn connection_goals() -> Vec<Goal> {
+    let own = |figure| Number(("idle", OURS, figure));
+    let more = Ratio(("more", OURS, US_PER_DELIVERY), ("fewest", OURS, US_PER_DELIVERY));
+    let all = Ratio(("most", OURS, US_PER_DELIVERY), ("fewest", OURS, US_PER_DELIVERY));
+    vec![
+        goal(Row::Idle, "KB a connection", own(KB_IDLE), most(10.0), most(5.0)),
+        goal(Row::Idle, "KB a connection after a burst", own(KB_AFTER_BURST), most(10.0), most(5.0)),
+        goal(Row::Idle, "us CPU to connect and subscribe", own(US_TO_CONNECT), most(80.0), most(50.0)),
+        goal(Row::Scale, "CPU a delivery, more of fewest", more, most(1.2), None),
+        goal(Row::Scale, "CPU a delivery, most of fewest", all, most(1.2), None),
+    ]
+}
+
+fn log_goals() -> Vec<Goal> {
+    let rate = |setting, server| (setting, server, PUBLISHES_PER_S);
+    let (single, batch) = ("one by one", "batches of 100");
+    let of_redis = |setting| Ratio(rate(setting, DISK), rate(setting, "redis-streams"));
+    let replay = Number(("replay", DISK, EVENTS_PER_S));
+    vec![
+        goal(Row::Durable, "one by one, publishes/s", Number(rate(single, DISK)), least(40e3), None),
+        goal(Row::Durable, "one by one, of Redis Streams", of_redis(single), None, least(1.0)),
+        goal(Row::Durable, "batches of 100, publishes/s", Number(rate(batch, DISK)), least(150e3), None),
+        goal(Row::Durable, "batches of 100, of Redis Streams", of_redis(batch), None, least(1.0)),
+        goal(Row::Replay, "events/s to one client", replay, least(200e3), least(400e3)),
+    ]
+}
+
+fn endurance_goals() -> Vec<Goal> {
+    let number = |setting, figure| Number((setting, DISK, figure));
+    let stalled = "with a stalled reader";
+    let p99 = Ratio((stalled, DISK, P99_MS), ("without", DISK, P99_MS));
+    vec![
+        goal(Row::Storm, "live p99, during of before", number("storm", P99_RATIO), most(2.0), most(1.3)),
+        goal(Row::Storm, "KB a client at the peak", number("storm", KB_PER_CLIENT), most(64.0), None),
+        goal(Row::Stalled, "others' p99, with of without", p99, most(1.2), None),
+        goal(Row::Stalled, "KB held for it", number(stalled, KB_HELD), most(2048.0), None),
+        goal(Row::Soak, "memory, last of first", number("soak", MEMORY_GROWTH), most(1.05), None),
+        goal(Row::Soak, "open files, last of first", number("soak", FILES_GROWTH), most(1.05), None),
     ]
 }

@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
     ledger::{Ledger, Tally},
     publisher::{Feed, Publisher},
-    server::{Server, own_cpu},
+    server::{CpuTime, Server},
     subscriber::{READ_BYTES, Subscriber},
 };
 use futures_util::{StreamExt, stream};
@@ -172,11 +172,10 @@ impl Load {
         in_flight: usize,
     ) -> Result<Cost, Failure> {
         self.run((events / 10).max(in_flight), in_flight).await?;
-        let (server_before, load_before, start) = (server.cpu()?, own_cpu()?, Instant::now());
+        let (server_before, load_before, start) = (server.cpu()?, CpuTime::own()?, Instant::now());
         let tally = self.run(events, in_flight).await?;
         let wall = start.elapsed();
-        let (server_cpu, load_cpu) =
-            (server.cpu_since(server_before)?, own_cpu()?.saturating_sub(load_before));
+        let (server_cpu, load_cpu) = (server.cpu_since(server_before)?, CpuTime::own()?.since(load_before));
         self.ledger.check()?;
         Ok(Cost { events, tally, server_cpu, load_cpu, wall })
     }

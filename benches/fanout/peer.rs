@@ -26,6 +26,11 @@ pub(crate) trait Peer: Debug + Sync {
     /// The program with its arguments; fails when it is not installed.
     fn launch(&self, place: &Place, data_dir: &Path) -> Result<Launch, Failure>;
 
+    /// What makes the program say its version and end; examples have none.
+    fn version_flag(&self) -> Option<&'static str> {
+        Some("--version")
+    }
+
     /// How many times fewer events a slow server gets, so that it takes about as long as the others.
     fn slowness(&self) -> usize {
         1
@@ -112,6 +117,10 @@ impl Peer for Example {
     fn launch(&self, place: &Place, _data_dir: &Path) -> Result<Launch, Failure> {
         let program = place.example(self.example)?;
         Ok(Launch { program, arguments: words(&["--listen", "127.0.0.1:0"]), announced: Announced::InOutput })
+    }
+
+    fn version_flag(&self) -> Option<&'static str> {
+        None
     }
 
     fn slowness(&self) -> usize {

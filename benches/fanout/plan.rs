@@ -147,9 +147,10 @@ impl Plan {
 
     /// Those of `peers` that are wanted.
     pub(crate) fn wanted(&self, peers: &[&'static dyn Peer]) -> Vec<&'static dyn Peer> {
-        let is_wanted =
-            |peer: &&dyn Peer| self.servers.is_empty() || self.servers.iter().any(|name| name == peer.name());
-        peers.iter().copied().filter(|peer| is_wanted(&*peer)).collect()
+        let is_wanted = |peer: &&'static dyn Peer| {
+            self.servers.is_empty() || self.servers.iter().any(|name| name == peer.name())
+        };
+        peers.iter().copied().filter(is_wanted).collect()
     }
 
     /// How many events a server gets with so many in flight.

@@ -81,9 +81,9 @@ async fn acknowledge_all(
         }
         let left = left.len();
         rest.drain(..rest.len() - left);
-        match answers.read_buf(&mut rest).await.map_err(Failure::during("reading the answer to a publish"))? {
-            0 => return Err(Failure::NotPublished("the connection ended".to_owned())),
-            _ => {}
+        let read = answers.read_buf(&mut rest).await;
+        if read.map_err(Failure::during("reading the answer to a publish"))? == 0 {
+            return Err(Failure::NotPublished("the connection ended".to_owned()));
         }
     }
 }

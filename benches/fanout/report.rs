@@ -9,12 +9,12 @@ use crate::{
     failure::Failure,
     goals::{self, Judged},
     machine::Situation,
-    peer::{self, Peer},
+    peer::{self, Launch, Peer},
     plan::Plan,
     rows::Row,
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 /// One round of one server in one setting of a row.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Readings {
     /// Has this server failed in this row, or is it not installed?
     pub(crate) fn is_out(&self, row: Row, server: &str) -> bool {
         self.failures.iter().any(|(failed_row, failed, failure)| {
-            *failed == server && (*failed_row == row || matches!(failure, Failure::NotInstalled { .. }))
+            *failed == server && (*failed_row == row || failure.is_absence())
         })
     }
 }
@@ -138,9 +138,9 @@ impl Report {
         }
         let (mut left_out, mut failures) = (Vec::new(), Vec::new());
         for (row, server, failure) in &readings.failures {
-            match failure {
-                Failure::NotInstalled { .. } => left_out.push(format!("{server}: {failure}")),
-                _ => failures.push(format!("{}, {server}: {failure}", row.name())),
+            match failure.is_absence() {
+                true => left_out.push(format!("{server}: {failure}")),
+                false => failures.push(format!("{}, {server}: {failure}", row.name())),
             }
         }
         let goals = goals::judge(&plan.rows, &lines);
@@ -163,9 +163,20 @@ fn command(peer: &dyn Peer, plan: &Plan) -> String {
     let words = std::iter::once(program).chain(launch.arguments.iter().map(AsRef::as_ref));
     let words = words.map(|word| match word.to_string_lossy() {
         word if word.is_empty() => "''".to_owned(),
-        word => word.into_owned(),
+        word => word.replace(concat!(env!("CARGO_MANIFEST_DIR"), "/"), ""),
     });
-    words.collect::<Vec<_>>().join(" ")
+    let command = words.collect::<Vec<_>>().join(" ");
+    match version(peer, &launch) {
+        Some(version) => format!("{command} ({version})"),
+        None => command,
+    }
+}
+
+/// What the program says of itself.
+fn version(peer: &dyn Peer, launch: &Launch) -> Option<String> {
+    let output = Command::new(&launch.program).arg(peer.version_flag()?).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Some(text.lines().next()?.chars().take(40).collect())
 }
 
 fn same(one: &Reading, other: &Reading) -> bool {

@@ -22,6 +22,10 @@ const START: Duration = Duration::from_secs(20);
 const LISTENING: &str = "listening on http://";
 /// `USER_HZ`, the unit of `/proc/<pid>/stat`: 100 a second on every Linux.
 const TICK: Duration = Duration::from_millis(10);
+/// Timers of an idle server use less than this in 100 ms.
+const CALM: Duration = Duration::from_millis(2);
+/// What a run costs at least: one that is too short for the clock costs something too.
+const LEAST: Duration = Duration::from_micros(1);
 
 /// A server that runs.
 #[derive(Debug)]
@@ -57,14 +61,14 @@ impl Server {
         Ok(Server { address, pid, _child: child, _data_dir: data_dir })
     }
 
-    /// User and system time of all threads so far, to 10 ms.
-    pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
-        cpu_of(&self.pid)
+    /// User and system time of all threads so far.
+    pub(crate) fn cpu(&self) -> Result<CpuTime, Failure> {
+        CpuTime::of(&self.pid)
     }
 
-    /// What was used since `before`, one tick at least: a run too short for the clock costs something too.
-    pub(crate) fn cpu_since(&self, before: Duration) -> Result<Duration, Failure> {
-        Ok(self.cpu()?.saturating_sub(before).max(TICK))
+    /// What was used since `before`.
+    pub(crate) fn cpu_since(&self, before: CpuTime) -> Result<Duration, Failure> {
+        Ok(self.cpu()?.since(before))
     }
 
     /// Resident memory in KB.
@@ -89,13 +93,13 @@ impl Server {
         Ok(files.map_err(Failure::during("counting open files"))?.count())
     }
 
-    /// Waits until the server has had nothing to do for 300 ms, at most 10 s.
+    /// Waits until the server has had next to nothing to do for 300 ms, at most 10 s.
     pub(crate) async fn settle(&self) -> Result<(), Failure> {
         let (mut before, mut calm) = (self.cpu()?, 0);
         for _ in 0..100 {
             sleep(Duration::from_millis(100)).await;
             let now = self.cpu()?;
-            calm = if now == before { calm + 1 } else { 0 };
+            calm = if now.since(before) < CALM { calm + 1 } else { 0 };
             before = now;
             if calm == 3 {
                 break;
@@ -118,7 +122,7 @@ fn command(launch: &Launch, pinned: bool) -> Command {
     } else {
         Command::new(&launch.program)
     };
-    command.args(&launch.arguments).env("RUST_LOG", "warn");
+    command.args(&launch.arguments).env("RUST_LOG", "warn").env("NODE_ENV", "production");
     // Servers that name their address elsewhere log to standard error, which is of no use here.
     let errors = if matches!(launch.announced, Announced::At(_)) { Stdio::null() } else { Stdio::inherit() };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).kill_on_drop(true);
@@ -145,19 +149,44 @@ async fn accepting(child: &mut Child, address: SocketAddr) -> io::Result<SocketA
     Ok(address)
 }
 
-/// User and system time of this program.
-pub(crate) fn own_cpu() -> Result<Duration, Failure> {
-    cpu_of("self")
+/// The CPU time of a process by both of the kernel's clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CpuTime {
+    /// Of the threads that live, to the nanosecond.
+    living: Duration,
+    /// Of all threads, those that have ended included, to the tick.
+    all: Duration,
 }
 
-fn cpu_of(pid: &str) -> Result<Duration, Failure> {
-    let stat = read(&format!("/proc/{pid}/stat"))?;
-    // The name of the program ends at the last parenthesis; utime and stime are the 12th and 13th field after it.
-    let ticks: Option<Vec<u32>> = stat.rsplit_once(')').and_then(|(_, fields)| {
-        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse().ok()).collect()
-    });
-    match ticks.as_deref() {
-        Some([user, system]) => Ok(TICK * (user + system)),
-        _ => Err(Failure::NotAccounted("CPU time")),
+impl CpuTime {
+    /// Of this program.
+    pub(crate) fn own() -> Result<Self, Failure> {
+        Self::of("self")
+    }
+
+    /// What was used since `before`: by the fine clock, unless threads that ended have taken their share with them.
+    pub(crate) fn since(self, before: Self) -> Duration {
+        let living = self.living.saturating_sub(before.living);
+        let all = self.all.saturating_sub(before.all);
+        living.max(all.saturating_sub(TICK)).max(LEAST)
+    }
+
+    fn of(pid: &str) -> Result<Self, Failure> {
+        let stat = read(&format!("/proc/{pid}/stat"))?;
+        // The name of the program ends at the last parenthesis; utime and stime are the 12th and 13th field after it.
+        let ticks: Option<Vec<u32>> = stat.rsplit_once(')').and_then(|(_, fields)| {
+            fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse().ok()).collect()
+        });
+        let all = match ticks.as_deref() {
+            Some([user, system]) => TICK * (user + system),
+            _ => return Err(Failure::NotAccounted("CPU time")),
+        };
+        let threads =
+            fs::read_dir(format!("/proc/{pid}/task")).map_err(Failure::during("listing threads"))?;
+        // A thread may end between being listed and being read, and kernels may be built without this file.
+        let nanoseconds = threads
+            .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
+            .filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok());
+        Ok(CpuTime { living: Duration::from_nanos(nanoseconds.sum()), all })
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     ledger::Ledger,
     load::{connect_all, follow},
     report::Reading,
-    server::own_cpu,
+    server::CpuTime,
     subscriber::READ_BYTES,
 };
 use std::{cell::RefCell, rc::Rc};
@@ -27,7 +27,7 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
     wish.start = Some("{earliest: true}".to_owned());
     let mut tasks = JoinSet::new();
     let scratch = Rc::new(RefCell::new(vec![0; READ_BYTES]));
-    let (before, load_before) = (server.cpu()?, own_cpu()?);
+    let (before, load_before) = (server.cpu()?, CpuTime::own()?);
     let start = Instant::now();
     for mut subscriber in connect_all(stage.peer.dialect(), server.address, 1).await? {
         subscriber.subscribe(&wish).await?;
@@ -35,7 +35,7 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
     }
     ledger.finished().await?;
     let wall = start.elapsed().as_secs_f64();
-    let (cpu, load_cpu) = (server.cpu_since(before)?, own_cpu()?.saturating_sub(load_before));
+    let (cpu, load_cpu) = (server.cpu_since(before)?, CpuTime::own()?.since(load_before));
     let tally = ledger.take();
     let figures = vec![
         (EVENTS_PER_S, events as f64 / wall),

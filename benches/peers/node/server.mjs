@@ -3,6 +3,7 @@
 // Flow: `POST /events` publishes each event of the list; every subscription filters and is executed and encoded for itself.
 // Invariants: fields and filter are those of the subscription that the bench sends to every server.
 import { randomUUID } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { createServer } from "node:http";
 import { createPubSub, filter, pipe } from "@graphql-yoga/subscription";
 import {
@@ -19,6 +20,8 @@ import {
 import { useServer } from "graphql-ws/use/ws";
 import { WebSocketServer } from "ws";
 
+// Each subscription is one listener of the same target, which Node takes for a leak.
+setMaxListeners(0);
 const pubsub = createPubSub();
 
 const required = (type) => ({ type: new GraphQLNonNull(type) });
