@@ -45,8 +45,6 @@ pub(crate) enum Failure {
     Miscounted { delivered: u64, expected: u64 },
     #[error("the crowd failed: {0}")]
     Crowd(String),
-    #[error("{what} grew from {first:.0} to {last:.0}, by more than {allowed_percent} %")]
-    Grew { what: &'static str, first: f64, last: f64, allowed_percent: f64 },
 }
 
 impl Failure {

@@ -93,6 +93,8 @@ pub(crate) struct Plan {
     pub(crate) live_subscribers: usize,
     pub(crate) live_rate: f64,
     pub(crate) soak: Duration,
+    /// More events than the caches of the log hold, so that their filling is not taken for a leak.
+    pub(crate) cache_events: usize,
     pub(crate) time_limit: Duration,
 }
 
@@ -114,7 +116,8 @@ impl Plan {
         let soak = options.soak_s.map_or_else(|| seconds(600, 10), Duration::from_secs);
         let rows = if options.rows.is_empty() { Row::GOALS.to_vec() } else { options.rows.clone() };
         let soaks = if rows.contains(&Row::Soak) { soak } else { Duration::ZERO };
-        let time_limit = options.time_limit_s.map_or(Duration::from_secs(900) + soaks, Duration::from_secs);
+        let time_limit =
+            options.time_limit_s.map_or(Duration::from_secs(900) + soaks * 2, Duration::from_secs);
         Ok(Plan {
             rows,
             servers: options.servers.clone(),
@@ -141,6 +144,7 @@ impl Plan {
             live_subscribers: of(200, 50),
             live_rate: 100.0,
             soak,
+            cache_events: of(300_000, 30_000),
             time_limit,
         })
     }

@@ -150,9 +150,11 @@ impl Report {
         Report { header, lines, goals, commands, left_out, failures }
     }
 
-    /// Was everything run, and is every line valid?
+    /// Was everything run, is every line valid, and did nothing grow in a soak that was long enough to tell?
     pub(crate) fn is_sound(&self) -> bool {
-        self.header.finished && self.failures.is_empty()
+        let grows = |goal: &Judged| goal.row == Row::Soak && goal.is_reached == Some(false);
+        let has_grown = !self.header.quick && self.goals.iter().any(grows);
+        self.header.finished && self.failures.is_empty() && !has_grown
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
     goals::{KB_HELD, P99_MS},
     load::{Load, connect_all, feed},
-    report::Reading,
+    report::{Counted, Reading},
 };
 
 const LIVE: Audience = Audience::Topic("bench.live");
@@ -31,7 +31,7 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
 struct Latencies {
     p50_ms: f64,
     p99_ms: f64,
-    counted: crate::report::Counted,
+    counted: Counted,
 }
 
 impl Latencies {
@@ -67,8 +67,9 @@ async fn window(stage: &Stage<'_>, is_stalled: bool) -> Result<(Latencies, f64),
 
     let (kb_before, files) = (server.resident_kb()?, server.open_files()?);
     heavy.store(HEAVY_EVENTS, HEAVY_BATCH).await?;
-    let (events, tally) = live.pace_for(plan.live_rate, plan.latency_window).await?;
+    server.settle().await?;
     let growth = server.resident_kb()? - kb_before;
+    let (events, tally) = live.pace_for(plan.live_rate, plan.latency_window).await?;
     if server.open_files()? < files {
         let reason = "the stalled reader was let go before the measuring ended".to_owned();
         return Err(Failure::Disconnected { subscriber: plan.subscribers, reason });
