@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// How long the soak lasts [default: 600, quick: 10].
     #[arg(long)]
     soak_s: Option<u64>,
-    /// Measuring ends here, with the rows there are, and the bench fails when it was not through [default: 900, and the soak].
+    /// Measuring ends here, with the rows there are, and the bench fails when it was not through [default: 1800, and twice the soak].
     #[arg(long)]
     time_limit_s: Option<u64>,
     /// A smoke run: whether everything works, with numbers too small to quote.
@@ -117,7 +117,7 @@ impl Plan {
         let rows = if options.rows.is_empty() { Row::GOALS.to_vec() } else { options.rows.clone() };
         let soaks = if rows.contains(&Row::Soak) { soak } else { Duration::ZERO };
         let time_limit =
-            options.time_limit_s.map_or(Duration::from_secs(900) + soaks * 2, Duration::from_secs);
+            options.time_limit_s.map_or(Duration::from_secs(1800) + soaks * 2, Duration::from_secs);
         Ok(Plan {
             rows,
             servers: options.servers.clone(),

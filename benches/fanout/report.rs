@@ -178,7 +178,8 @@ fn command(peer: &dyn Peer, plan: &Plan) -> String {
 fn version(peer: &dyn Peer, launch: &Launch) -> Option<String> {
     let output = Command::new(&launch.program).arg(peer.version_flag()?).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    Some(text.lines().next()?.chars().take(40).collect())
+    // Redis goes on with how it was built.
+    text.lines().next()?.split(" sha=").next().map(str::to_owned)
 }
 
 fn same(one: &Reading, other: &Reading) -> bool {

@@ -10,7 +10,7 @@ use crate::{
     report::Reading,
 };
 
-/// How many events all connections get at once before their memory is read again.
+/// How many events all connections get at once before their memory is read again; slow servers get fewer.
 const BURST_EVENTS: usize = 64;
 
 pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
@@ -25,7 +25,8 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
     let (connect_cpu, idle_kb) = (server.cpu_since(cpu_before)?, server.resident_kb()? - kb_before);
     // Only now, so that no delivery is in the numbers above: each of them is subscribed.
     load.subscribed().await?;
-    let tally = load.run(BURST_EVENTS, BURST_EVENTS).await?;
+    let burst = (BURST_EVENTS / stage.peer.slowness()).max(1);
+    let tally = load.run(burst, burst).await?;
     server.settle().await?;
     load.ledger.check()?;
     let each = connections as f64;
@@ -35,5 +36,5 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
         ("KB socket buffers", (socket_buffers_kb()? - buffers_before).max(0.0) / each),
         (US_TO_CONNECT, connect_cpu.as_secs_f64() * 1e6 / each),
     ];
-    Ok(vec![stage.reading("idle", delivered(connections, BURST_EVENTS, &tally), figures)])
+    Ok(vec![stage.reading("idle", delivered(connections, burst, &tally), figures)])
 }

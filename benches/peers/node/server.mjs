@@ -73,5 +73,7 @@ const server = createServer((request, response) => {
   });
 });
 
+// The publisher's connection may rest for longer than the default 5 s.
+server.keepAliveTimeout = 0;
 useServer({ schema }, new WebSocketServer({ server, path: "/graphql/ws" }));
 server.listen(0, "127.0.0.1", () => console.log(`listening on http://127.0.0.1:${server.address().port}`));
