@@ -165,7 +165,7 @@ impl Subscriber {
 }
 
 /// The number behind the sequence key, looked for at `key_at` first.
-fn sequence(text: &[u8], key_at: &mut usize) -> Option<u64> {
+pub(crate) fn sequence(text: &[u8], key_at: &mut usize) -> Option<u64> {
     if !text.get(*key_at..).is_some_and(|text| text.starts_with(SEQUENCE_KEY)) {
         *key_at = text.windows(SEQUENCE_KEY.len()).position(|window| window == SEQUENCE_KEY)?;
     }

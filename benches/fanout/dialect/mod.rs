@@ -74,7 +74,7 @@ pub(crate) trait Dialect: Debug + Sync {
 }
 
 /// The text that a GraphQL server sends for an event; brokers are given it ready-made, so that all move the same bytes.
-fn ready_made(audience: Audience, event: u64, padding: &str) -> String {
+pub(crate) fn ready_made(audience: Audience, event: u64, padding: &str) -> String {
     format!(
         r#"{{"id":"1","type":"next","payload":{{"data":{{"events":{{"id":"0199aaaa-bbbb-7ccc-8ddd-eeeeffff0000","type":"{}","time":"2026-01-01T00:00:00.000000Z","data":{{"n":{event},"pad":"{padding}"}}}}}}}}}}"#,
         audience.event_type(event)

@@ -105,7 +105,7 @@ async fn run(
 }
 
 /// Reads so many answers.
-async fn answered(dialect: &dyn Dialect, wire: &mut Wire, answers: usize) -> Result<(), Failure> {
+pub(super) async fn answered(dialect: &dyn Dialect, wire: &mut Wire, answers: usize) -> Result<(), Failure> {
     let mut missing = answers;
     loop {
         let mut left = wire.rest.as_slice();

@@ -9,6 +9,7 @@ mod groups;
 mod identical;
 mod idle;
 mod replay;
+mod replay_streams;
 mod scale;
 mod soak;
 mod sparse;
@@ -108,7 +109,7 @@ impl Row {
                 &[&peer::PLAIN, &peer::NAIVE, &peer::GRAPHQL_WS, &peer::NATS, &peer::REDIS, &peer::FANFARE]
             }
             Row::Durable => &[&peer::REDIS_STREAMS, &peer::FANFARE_SQLITE],
-            Row::Replay => &[&peer::FANFARE, &peer::FANFARE_SQLITE],
+            Row::Replay => &[&peer::REDIS_STREAMS, &peer::FANFARE, &peer::FANFARE_SQLITE],
             Row::Scale => &[&peer::PLAIN, &peer::FANFARE],
             Row::Distinct | Row::Sparse => &[&peer::FANFARE],
             Row::Storm | Row::Stalled | Row::Soak => &[&peer::FANFARE_SQLITE],
