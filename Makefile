@@ -6,8 +6,9 @@ export CARGO_TERM_COLOR ?= never
 WEB_BUILT := web/dist/graphiql/index.html
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
 CLIENTS_INSTALLED := tests/clients/node_modules/.package-lock.json
+PEER_INSTALLED := benches/peers/node/node_modules/.package-lock.json
 
-.PHONY: help run test check fmt lint unit it clients schema web bench system
+.PHONY: help run test check fmt lint unit it clients schema web peers bench soak system
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,9 +50,20 @@ $(CLIENTS_INSTALLED): tests/clients/package-lock.json
 	cd tests/clients && npm ci --no-fund --no-audit
 	@touch $@
 
-bench: ## the measured scenarios beside their peers, one table (some minutes)
+$(PEER_INSTALLED): benches/peers/node/package-lock.json
+	cd benches/peers/node && npm ci --no-fund --no-audit
+	@touch $@
+
+peers:
+	$(MAKE) --no-print-directory $(PEER_INSTALLED) || echo "graphql-ws on Node will be left out" >&2
+	./tests/install-needed redis-server nats-server || echo "peers that are missing will be left out" >&2
 	cargo build --release --bins --examples
-	cargo bench --bench fanout
+
+bench: peers ## the goals measured beside their peers, one table (10 minutes; BENCH="--quick", "--rows storm", "--json")
+	ulimit -n $$(ulimit -Hn) && cargo bench --bench fanout -- $(BENCH)
+
+soak: peers ## half the maximum rate for 10 minutes; memory and open files must stay flat (BENCH="--soak-s 60")
+	ulimit -n $$(ulimit -Hn) && cargo bench --bench fanout -- --rows soak $(BENCH)
 
 system: ## install what the tests need and is missing, through the system's package manager
 	@./tests/install-needed
