@@ -1,0 +1,127 @@
+//! One run of a fault: its directory, its history, its verdict.
+
+use crate::{
+    chance::Chance,
+    checker,
+    failure::{Failure, within},
+    history,
+    recorder::Recorder,
+    server::Recipe,
+};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::process::Command;
+
+const LOG_CHECK: Duration = Duration::from_secs(60);
+
+/// What all faults of one call share.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The binary under test.
+    pub(crate) fanfare: PathBuf,
+    /// Decides every random choice.
+    pub(crate) seed: u64,
+    /// Runs leave their directories below it.
+    pub(crate) out: PathBuf,
+    /// Has the binary a `log check`?
+    pub(crate) has_log_check: bool,
+}
+
+impl Settings {
+    /// Looks at the binary.
+    pub(crate) async fn new(fanfare: PathBuf, seed: u64, out: PathBuf) -> Result<Self, Failure> {
+        let asked = Command::new(&fanfare)
+            .args(["log", "check", "--help"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .await
+            .map_err(Failure::during(format!("starting {}", fanfare.display())))?;
+        Ok(Settings { fanfare, seed, out, has_log_check: asked.success() })
+    }
+}
+
+/// A directory with a history in it.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) settings: Settings,
+    pub(crate) directory: PathBuf,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) chance: Chance,
+}
+
+impl Run {
+    /// Makes the directory.
+    pub(crate) fn new(settings: &Settings, name: &str) -> Result<Self, Failure> {
+        let directory = settings.out.join(name);
+        std::fs::create_dir_all(&directory).map_err(Failure::during("making the directory of a run"))?;
+        let recorder = Arc::new(Recorder::create(&directory, "history")?);
+        let part = name.bytes().fold(0, |part: u64, byte| part.wrapping_mul(31) + u64::from(byte));
+        let chance = Chance::new(settings.seed).branch(part);
+        Ok(Run { settings: settings.clone(), directory, recorder, chance })
+    }
+
+    /// A server on the run's own data directory. It pings often, so that checkpoints are many.
+    pub(crate) fn recipe(&self) -> Recipe {
+        self.recipe_at(&self.directory.join("data"))
+    }
+
+    /// A server on a data directory elsewhere.
+    pub(crate) fn recipe_at(&self, data_dir: &Path) -> Recipe {
+        Recipe {
+            fanfare: self.settings.fanfare.clone(),
+            data_dir: data_dir.to_owned(),
+            log: self.directory.join("server.log"),
+            settings: vec!["ping_interval=200ms".to_owned(), "log=warn".to_owned()],
+            wrapper: Vec::new(),
+        }
+    }
+
+    /// Asks the binary's own check about the data of a server that does not run.
+    pub(crate) async fn log_check(&self, data_dir: &Path) -> Result<(), Failure> {
+        if !self.settings.has_log_check {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.settings.fanfare);
+        command.args(["log", "check", "--data-dir"]).arg(data_dir).kill_on_drop(true);
+        let output = within(LOG_CHECK, "`fanfare log check` ends", command.output()).await?;
+        let output = output.map_err(Failure::during("running `fanfare log check`"))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                Err(Failure::broken(format!("`fanfare log check` is not content: {said}")))
+            }
+        }
+    }
+
+    /// Judges the history.
+    pub(crate) fn report(&self) -> Result<checker::Report, Failure> {
+        self.recorder.flush()?;
+        report(&self.directory)
+    }
+
+    /// Judges the history; breaches are printed and fail.
+    pub(crate) fn verdict(&self) -> Result<checker::Report, Failure> {
+        sound(self.report()?)
+    }
+}
+
+/// Judges a history in a directory.
+pub(crate) fn report(directory: &Path) -> Result<checker::Report, Failure> {
+    let records = history::read(directory).map_err(Failure::during("reading the history"))?;
+    Ok(checker::check(&records))
+}
+
+/// A report without breaches; others are printed and fail.
+pub(crate) fn sound(report: checker::Report) -> Result<checker::Report, Failure> {
+    if report.violations.is_empty() {
+        return Ok(report);
+    }
+    println!("{report}");
+    Err(Failure::Breached(report.violations.len()))
+}
