@@ -8,27 +8,26 @@ use crate::{
     load::{Load, Plan},
     run::{Run, Settings},
     server::Server,
+    strace::Injection,
 };
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// So many cycles share a data directory and a history; more would only make both unwieldy.
 const CYCLES_A_ROUND: u64 = 50;
+/// The shortest and the longest load before a kill.
+const LOAD_MS: (u64, u64) = (50, 500);
 /// A restart must not take longer, whatever the crash left behind.
 const RESTART_MAX: Duration = Duration::from_secs(10);
 
 /// Runs the cycles; gives a line about them.
-pub(crate) async fn run(
-    settings: &Settings,
-    cycles: u64,
-    load_ms: std::ops::RangeInclusive<u64>,
-) -> Result<String, Failure> {
+pub(crate) async fn run(settings: &Settings, cycles: u64, is_lying: bool) -> Result<String, Failure> {
     let (mut left, mut round) = (cycles, 0);
     let (mut slowest, mut totals) = (Duration::ZERO, [0_usize; 4]);
     while left > 0 {
         round += 1;
         let run = Run::new(settings, &format!("kill-{round}"))?;
-        slowest = slowest.max(one_round(&run, left.min(CYCLES_A_ROUND), &load_ms).await?);
+        slowest = slowest.max(one_round(&run, left.min(CYCLES_A_ROUND), is_lying).await?);
         left = left.saturating_sub(CYCLES_A_ROUND);
         let counts = run.verdict()?.counts;
         let counts = [counts.acked, counts.unknown, counts.duplicates, counts.delivered];
@@ -42,20 +41,19 @@ pub(crate) async fn run(
     ))
 }
 
-async fn one_round(
-    run: &Run,
-    cycles: u64,
-    load_ms: &std::ops::RangeInclusive<u64>,
-) -> Result<Duration, Failure> {
+async fn one_round(run: &Run, cycles: u64, is_lying: bool) -> Result<Duration, Failure> {
     let mut chance = run.chance.clone();
     let load = Load::start(&run.recorder, &Plan::default(), &chance.branch(0))?;
-    let (recipe, mut slowest) = (run.recipe(), Duration::ZERO);
+    let (mut recipe, mut slowest) = (run.recipe(), Duration::ZERO);
+    if is_lying {
+        recipe.wrapper = Injection::lie().wrapper()?;
+    }
     for cycle in 1..=cycles {
         let started = Instant::now();
         let server = Server::start(&recipe).await?;
         slowest = slowest.max(started.elapsed());
         load.serve_at(Some(server.address));
-        sleep(Duration::from_millis(chance.between(*load_ms.start(), *load_ms.end()))).await;
+        sleep(Duration::from_millis(chance.between(LOAD_MS.0, LOAD_MS.1))).await;
         run.recorder.record(&Record::Fault { what: format!("kill -9, cycle {cycle}") });
         server.kill().await?;
         load.serve_at(None);
