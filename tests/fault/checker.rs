@@ -12,7 +12,7 @@ mod publishes;
 
 use crate::history::Record;
 use log::Log;
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// What the history is held against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,9 +90,13 @@ impl Report {
         self.violations.push(Violation { property, text });
     }
 
-    /// How many breaches of a property there are.
-    pub(crate) fn count(&self, property: Property) -> usize {
-        self.violations.iter().filter(|violation| violation.property == property).count()
+    /// How many breaches each broken property has.
+    fn by_property(&self) -> BTreeMap<Property, usize> {
+        let mut counts = BTreeMap::new();
+        for violation in &self.violations {
+            *counts.entry(violation.property).or_default() += 1;
+        }
+        counts
     }
 }
 
@@ -105,16 +109,20 @@ impl fmt::Display for Report {
             "{published} events published, {acked} acknowledged ({duplicates} repeats, {unknown} unknown outcomes), {logged} \
              in the log; {delivered} deliveries to {clients} clients over {connections} connections; "
         )?;
-        match self.violations.len() {
-            0 => write!(f, "0 violations"),
-            count => {
-                write!(f, "{count} VIOLATIONS")?;
-                for Violation { property, text } in self.violations.iter().take(SHOWN_MAX) {
-                    write!(f, "\n  {property}: {text}")?;
-                }
-                let more = count.saturating_sub(SHOWN_MAX);
-                if more > 0 { write!(f, "\n  and {more} more") } else { Ok(()) }
-            }
+        let by_property = self.by_property();
+        if by_property.is_empty() {
+            return write!(f, "0 violations");
+        }
+        write!(f, "VIOLATIONS:")?;
+        for (property, count) in by_property {
+            write!(f, " {property} {count}")?;
+        }
+        for Violation { property, text } in self.violations.iter().take(SHOWN_MAX) {
+            write!(f, "\n  {property}: {text}")?;
+        }
+        match self.violations.len().saturating_sub(SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
         }
     }
 }

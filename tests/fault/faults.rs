@@ -6,6 +6,7 @@ pub(crate) mod half_open;
 pub(crate) mod kill;
 pub(crate) mod power_cut;
 pub(crate) mod second_process;
+pub(crate) mod simulated_cut;
 pub(crate) mod stopped_reader;
 pub(crate) mod sync;
 pub(crate) mod syscalls;

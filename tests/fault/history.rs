@@ -71,6 +71,15 @@ pub(crate) enum Record {
     Logged { cursor: String, id: String, hash: String, traits: Traits },
 }
 
+/// A record and when it was written, in microseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    #[serde(default)]
+    pub(crate) at: u64,
+    #[serde(flatten)]
+    pub(crate) record: Record,
+}
+
 /// A short hash of what an event says, for comparing it as published, as delivered and as logged.
 pub(crate) fn body_hash(traits: &Traits, data: &serde_json::Value) -> String {
     let Traits { event_type, organization, priority } = traits;
@@ -81,18 +90,23 @@ pub(crate) fn body_hash(traits: &Traits, data: &serde_json::Value) -> String {
 
 /// Every record of the `*.jsonl` files of a directory; files in the order of their names.
 pub(crate) fn read(directory: &Path) -> io::Result<Vec<Record>> {
+    Ok(lines(directory)?.into_iter().map(|line| line.record).collect())
+}
+
+/// As [`read`], with the times.
+pub(crate) fn lines(directory: &Path) -> io::Result<Vec<Line>> {
     let entries = std::fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path()));
     let mut files = entries.collect::<io::Result<Vec<_>>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
     files.sort();
-    let mut records = Vec::new();
+    let mut lines = Vec::new();
     for path in files {
-        for (line, text) in BufReader::new(File::open(&path)?).lines().enumerate() {
-            let record = serde_json::from_str(&text?).map_err(|error| {
-                io::Error::other(format!("{} line {}: {error}", path.display(), line + 1))
+        for (number, text) in BufReader::new(File::open(&path)?).lines().enumerate() {
+            let line = serde_json::from_str(&text?).map_err(|error| {
+                io::Error::other(format!("{} line {}: {error}", path.display(), number + 1))
             })?;
-            records.push(record);
+            lines.push(line);
         }
     }
-    Ok(records)
+    Ok(lines)
 }

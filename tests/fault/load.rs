@@ -2,14 +2,14 @@
 
 use crate::{
     chance::Chance,
-    failure::{Failure, within},
+    failure::{Failure, expect, within},
     history::{Filter, Record, Start, body_hash},
     publisher::{Draft, Habit, Outcome, Publisher, publish},
     recorder::Recorder,
     server::{Server, http_client},
     subscriber::{Dialect, Subscriber, event_traits},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -89,20 +89,12 @@ impl Load {
     pub(crate) async fn finish(mut self, server: &Server) -> Result<(), Failure> {
         self.serve_at(Some(server.address));
         self.settle().await?;
-        match publish(&self.http, server.address, &[Draft::fence()], &self.recorder).await {
-            Outcome::Acked => {}
-            other => return Err(Failure::broken(format!("the last event was not taken: {other:?}"))),
-        }
+        let outcome = publish(&self.http, server.address, &[Draft::fence()], &self.recorder).await;
+        expect(outcome == Outcome::Acked, || format!("the last event was not taken: {outcome:?}"))?;
         let subscribers = &mut self.subscribers;
         let _ = within(END, "", async { while subscribers.join_next().await.is_some() {} }).await;
         self.subscribers.shutdown().await;
         read_log(server, &self.recorder).await
-    }
-
-    /// Ends everybody at once; what was on its way has an unknown outcome.
-    pub(crate) async fn abandon(mut self) {
-        self.publishers.shutdown().await;
-        self.subscribers.shutdown().await;
     }
 }
 
@@ -141,7 +133,7 @@ pub(crate) async fn read_log(server: &Server, recorder: &Recorder) -> Result<(),
             let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
             let traits = event_traits(event);
             let hash = body_hash(&traits, &event["data"]);
-            recorder.record(&Record::Logged { cursor: text("cursor"), id: text("id"), hash, traits });
+            recorder.record(Record::Logged { cursor: text("cursor"), id: text("id"), hash, traits });
         }
         match (page["hasMore"] == true, events.last()) {
             (true, Some(last)) => params["after"] = last["cursor"].clone(),
@@ -149,9 +141,4 @@ pub(crate) async fn read_log(server: &Server, recorder: &Recorder) -> Result<(),
             (false, _) => return Ok(()),
         }
     }
-}
-
-/// The ids of events that a client of the log command line sees from the earliest event on.
-pub(crate) fn ids(history: &[Value]) -> Vec<&str> {
-    history.iter().filter_map(|event| event["id"].as_str()).collect()
 }

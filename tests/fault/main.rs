@@ -5,6 +5,8 @@
 //! Invariants: every choice comes from the printed seed; what a fault starts, mounts or blocks ends with it.
 //! Not here: what must hold (`checker`), how to read it all (`tests/README.md`).
 
+#![allow(clippy::indexing_slicing, reason = "an index into a JSON value gives null where there is nothing")]
+
 mod chance;
 mod checker;
 mod commands;
@@ -19,12 +21,13 @@ mod run;
 mod sandbox;
 mod server;
 mod socket;
+mod storage;
 mod strace;
 mod subscriber;
 mod tools;
 
 use clap::Parser;
-use commands::Command;
+use commands::{Command, Fault};
 use failure::Failure;
 use run::Settings;
 use std::{path::PathBuf, process::ExitCode};
@@ -110,42 +113,43 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Follow { name, address, history } => {
             return faults::stopped_reader::follow(name, *address, history).await;
         }
-        Command::Short => Command::short(),
-        Command::Long => Command::long(),
+        Command::Short => Fault::short(),
+        Command::Long => Fault::long(),
         Command::Named(words) => {
-            let is_meant = |fault: &Command| words.iter().any(|word| fault.words().join(" ").contains(word));
-            let faults: Vec<_> = Command::short().into_iter().filter(is_meant).collect();
+            let is_meant = |fault: &Fault| words.iter().any(|word| fault.words().join(" ").contains(word));
+            let faults: Vec<_> = Fault::short().into_iter().filter(is_meant).collect();
             if faults.is_empty() {
                 println!("fault: no fault has a name with {}", words.join(" or "));
                 return Ok(());
             }
             faults
         }
-        fault => vec![fault.clone()],
+        Command::Fault(fault) if arguments.inside => {
+            let fault = fault.clone();
+            return inside(&fault, arguments).await;
+        }
+        Command::Fault(fault) => vec![fault.clone()],
     };
-    if arguments.inside {
-        return inside(&command, arguments).await;
-    }
     all(&faults, arguments).await
 }
 
 /// One fault in namespaces of its own; the outcome is the last line.
-async fn inside(command: &Command, arguments: Arguments) -> Result<(), Failure> {
+async fn inside(fault: &Fault, arguments: Arguments) -> Result<(), Failure> {
     sandbox::enter().await?;
     let out = arguments.out.unwrap_or_else(std::env::temp_dir);
     let settings = Settings::new(arguments.fanfare, arguments.seed.unwrap_or_default(), out).await?;
-    println!("{}", command.run(&settings, true).await?);
+    println!("{}", fault.run(&settings, true).await?);
     Ok(())
 }
 
-async fn all(faults: &[Command], arguments: Arguments) -> Result<(), Failure> {
+async fn all(faults: &[Fault], arguments: Arguments) -> Result<(), Failure> {
     let out = tempfile::Builder::new().prefix("fanfare-fault-").tempdir();
     let out = out.map_err(Failure::during("making a directory"))?;
     let directory = arguments.out.clone().unwrap_or_else(|| out.path().to_owned());
     let seed = arguments.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0 >> 32);
     println!("fault: {} with --seed {seed}, in {}", arguments.fanfare.display(), directory.display());
     let settings = Settings::new(arguments.fanfare, seed, directory).await?;
-    let (mut failed, started) = (0, Instant::now());
+    let (mut failed, mut left_out, started) = (0, 0, Instant::now());
     for fault in faults {
         let (name, begun) = (fault.words().join(" "), Instant::now());
         let ended = fault.run(&settings, false).await;
@@ -153,6 +157,7 @@ async fn all(faults: &[Command], arguments: Arguments) -> Result<(), Failure> {
         match ended {
             Ok(line) => println!("{name} ... ok ({took:.1} s): {line}"),
             Err(Failure::Lacking(what)) if !arguments.no_skips => {
+                left_out += 1;
                 println!("{name} ... LEFT OUT: it needs {what}");
             }
             Err(failure) => {
@@ -165,6 +170,7 @@ async fn all(faults: &[Command], arguments: Arguments) -> Result<(), Failure> {
         let kept = out.keep();
         println!("fault: kept {}; histories are judged again with: check DIR", kept.display());
     }
-    println!("fault: {} of {} failed, {:.0} s", failed, faults.len(), started.elapsed().as_secs_f64());
+    let (count, took) = (faults.len(), started.elapsed().as_secs_f64());
+    println!("fault: {failed} of {count} failed, {left_out} left out, {took:.0} s");
     failure::expect(failed == 0, || format!("{failed} faults found something"))
 }

@@ -84,7 +84,7 @@ pub(crate) async fn publish(
 ) -> Outcome {
     let batch = drafts.first().map(|draft| draft.id.clone()).unwrap_or_default();
     for Draft { id, traits, data } in drafts {
-        recorder.record(&Record::Invoked {
+        recorder.record(Record::Invoked {
             id: id.clone(),
             batch: batch.clone(),
             hash: body_hash(traits, data),
@@ -97,7 +97,7 @@ pub(crate) async fn publish(
     };
     let answer = post(http, &format!("http://{address}/events"), &body).await;
     let each = |record: &dyn Fn(String) -> Record| {
-        drafts.iter().for_each(|draft| recorder.record(&record(draft.id.clone())));
+        drafts.iter().for_each(|draft| recorder.record(record(draft.id.clone())));
     };
     match answer {
         Ok((200, answer)) => acknowledged(drafts, &answer, recorder),
@@ -125,7 +125,7 @@ fn acknowledged(drafts: &[Draft], answer: &Value, recorder: &Recorder) -> Outcom
         let text = |name: &str| answers.get(index).and_then(|answer| answer.get(name)?.as_str());
         let duplicate = answers.get(index).and_then(|answer| answer.get("duplicate")?.as_bool());
         // An answer for another event would acknowledge what was not asked.
-        recorder.record(&match (text("id"), text("cursor"), duplicate) {
+        recorder.record(match (text("id"), text("cursor"), duplicate) {
             (Some(answered), Some(cursor), Some(duplicate)) if answered == id => {
                 Record::Acked { id: id.clone(), cursor: cursor.to_owned(), duplicate }
             }

@@ -1,11 +1,15 @@
 //! Writes a history while it happens.
 
-use crate::{failure::Failure, history::Record};
+use crate::{
+    failure::Failure,
+    history::{Line, Record},
+};
 use std::{
     fs::File,
     io::{BufWriter, Write},
     path::Path,
     sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// One file of a history; all tasks of a run write to it.
@@ -22,11 +26,13 @@ impl Recorder {
     }
 
     /// Appends a record. A failure is kept for [`Recorder::flush`].
-    pub(crate) fn record(&self, record: &Record) {
+    pub(crate) fn record(&self, record: Record) {
         let mut guard = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, written) = &mut *guard;
         if written.is_ok() {
-            let line = serde_json::to_string(record).map_err(std::io::Error::other);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+            let line = Line { at: u64::try_from(now).unwrap_or_default(), record };
+            let line = serde_json::to_string(&line).map_err(std::io::Error::other);
             *written = line.and_then(|line| writeln!(file, "{line}"));
         }
     }

@@ -3,7 +3,10 @@
 //! Invariants: it listens on a free port of loopback and says which; it sees nothing of our environment but `PATH`; it is
 //! killed when it is dropped.
 
-use crate::failure::{Failure, within};
+use crate::{
+    failure::{Failure, within},
+    tools::{self, words},
+};
 use serde_json::Value;
 use std::{
     ffi::OsString,
@@ -79,7 +82,7 @@ pub(crate) struct Server {
 /// How a start ended.
 #[derive(Debug)]
 pub(crate) enum Started {
-    Listening(Server),
+    Listening(Box<Server>),
     /// It ended before it listened.
     Ended(ExitStatus),
 }
@@ -88,7 +91,7 @@ impl Server {
     /// Starts a server and waits until it listens.
     pub(crate) async fn start(recipe: &Recipe) -> Result<Self, Failure> {
         match Self::try_start(recipe).await? {
-            Started::Listening(server) => Ok(server),
+            Started::Listening(server) => Ok(*server),
             Started::Ended(status) => {
                 let log = std::fs::read_to_string(&recipe.log).unwrap_or_default();
                 let last = log.lines().last().unwrap_or_default();
@@ -116,7 +119,7 @@ impl Server {
             return status.map(Started::Ended).map_err(Failure::during("waiting for the server's end"));
         };
         let http = http_client()?;
-        Ok(Started::Listening(Server { address, pid, child, http }))
+        Ok(Started::Listening(Box::new(Server { address, pid, child, http })))
     }
 
     /// Ends it as `kill -9` does.
@@ -201,11 +204,7 @@ fn read_proc(pid: u32, file: &str) -> Result<String, Failure> {
 
 /// Sends a signal to a process by its name.
 pub(crate) async fn signal(pid: u32, name: &str) -> Result<(), Failure> {
-    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().await;
-    match status.map_err(Failure::during("running kill"))?.success() {
-        true => Ok(()),
-        false => Err(Failure::broken(format!("kill -{name} {pid} failed"))),
-    }
+    tools::run("kill", &words(&[&format!("-{name}"), &pid.to_string()])).await
 }
 
 /// A client whose requests end in bounded time.

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{
-        Message,
+        Error, Message,
         client::IntoClientRequest,
         http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
     },
@@ -25,8 +25,14 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
-    pub(crate) fn because(why: impl ToString) -> Self {
-        Closed { code: None, why: why.to_string() }
+    pub(crate) fn because(why: impl Into<String>) -> Self {
+        Closed { code: None, why: why.into() }
+    }
+}
+
+impl From<Error> for Closed {
+    fn from(error: Error) -> Self {
+        Closed::because(error.to_string())
     }
 }
 
@@ -36,7 +42,7 @@ impl Socket {
         path: &str,
         subprotocol: Option<&'static str>,
     ) -> Result<Self, Closed> {
-        let stream = TcpStream::connect(address).await.map_err(Closed::because)?;
+        let stream = TcpStream::connect(address).await.map_err(Error::from)?;
         Self::over(stream, address, path, subprotocol).await
     }
 
@@ -47,17 +53,17 @@ impl Socket {
         path: &str,
         subprotocol: Option<&'static str>,
     ) -> Result<Self, Closed> {
-        let mut request = format!("ws://{address}{path}").into_client_request().map_err(Closed::because)?;
+        let mut request = format!("ws://{address}{path}").into_client_request()?;
         if let Some(subprotocol) = subprotocol {
             let value = HeaderValue::from_static(subprotocol);
             request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, value);
         }
-        let (socket, _) = client_async(request, stream).await.map_err(Closed::because)?;
+        let (socket, _) = client_async(request, stream).await?;
         Ok(Socket(socket))
     }
 
     pub(crate) async fn send(&mut self, message: &Value) -> Result<(), Closed> {
-        self.0.send(Message::text(message.to_string())).await.map_err(Closed::because)
+        Ok(self.0.send(Message::text(message.to_string())).await?)
     }
 
     /// The next JSON text; pings of the WebSocket are answered on the way.
@@ -73,9 +79,9 @@ impl Socket {
                     let why = frame.map(|frame| frame.reason.to_string()).unwrap_or_default();
                     return Err(Closed { code, why });
                 }
-                Some(Ok(Message::Ping(_))) => self.0.flush().await.map_err(Closed::because)?,
+                Some(Ok(Message::Ping(_))) => self.0.flush().await?,
                 Some(Ok(Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
-                Some(Err(error)) => return Err(Closed::because(error)),
+                Some(Err(error)) => return Err(error.into()),
                 None => return Err(Closed::because("end of stream")),
             }
         }

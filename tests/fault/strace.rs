@@ -23,6 +23,10 @@ const ATTACH: Duration = Duration::from_secs(20);
 /// The calls by which bytes come to stable storage.
 pub(crate) const SYNCS: &str = "fsync,fdatasync";
 
+/// The calls that change files and names; for the model of a disk to know them, or to say that it does not.
+const STORAGE: &str = "openat,pwrite64,pwritev,pwritev2,write,writev,ftruncate,fallocate,fsync,fdatasync,sync_file_range,unlink,\
+                       unlinkat,rename,renameat,renameat2,link,linkat";
+
 /// What strace is to do.
 #[derive(Clone, Debug)]
 pub(crate) struct Injection {
@@ -97,6 +101,15 @@ impl Injection {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         Ok(Attached { _child: child })
     }
+}
+
+/// The words that run a program and write down its storage calls, each thread's into a file of its own.
+pub(crate) fn record(prefix: &Path) -> Result<Vec<OsString>, Failure> {
+    tools::need(&["strace"])?;
+    let mut words: Vec<OsString> =
+        ["strace", "-D", "-q", "-ff", "-ttt", "-y", "-xx", "-s", "16777216"].map(OsString::from).into();
+    words.extend(["-e".into(), format!("trace={STORAGE}").into(), "-o".into(), prefix.into()]);
+    Ok(words)
 }
 
 /// A strace that is attached; dropping it sets the process free.

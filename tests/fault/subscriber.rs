@@ -73,7 +73,7 @@ impl Subscriber {
                 End::Reached => return,
                 End::Ended { code, cursor, why } => {
                     let is_final = code.as_deref().is_some_and(|code| FINAL_CODES.contains(&code));
-                    self.recorder.record(&Record::Ended {
+                    self.recorder.record(Record::Ended {
                         client: self.name.clone(),
                         connection: number,
                         code,
@@ -99,7 +99,7 @@ impl Subscriber {
             Ok(socket) => socket,
             Err(closed) => return closed.into(),
         };
-        self.recorder.record(&Record::Opened {
+        self.recorder.record(Record::Opened {
             client: self.name.clone(),
             connection: number,
             filter: self.filter.clone(),
@@ -187,14 +187,14 @@ impl Connection<'_> {
     fn ready(&mut self, cursor: Option<&str>) {
         let Some(cursor) = cursor.map(str::to_owned) else { return };
         let (client, connection) = self.names();
-        self.subscriber.recorder.record(&Record::Ready { client, connection, cursor: cursor.clone() });
+        self.subscriber.recorder.record(Record::Ready { client, connection, cursor: cursor.clone() });
         self.last.get_or_insert(cursor);
     }
 
     fn checkpoint(&mut self, cursor: Option<&str>) {
         let Some(cursor) = cursor.map(str::to_owned) else { return };
         let (client, connection) = self.names();
-        self.subscriber.recorder.record(&Record::Checkpoint { client, connection, cursor: cursor.clone() });
+        self.subscriber.recorder.record(Record::Checkpoint { client, connection, cursor: cursor.clone() });
         *self.last = Some(cursor);
     }
 
@@ -205,11 +205,11 @@ impl Connection<'_> {
         let hash = body_hash(&event_traits(event), &event["data"]);
         let recorder = &self.subscriber.recorder;
         let is_fence = id == FENCE;
-        recorder.record(&Record::Delivered { client, connection, cursor: cursor.clone(), id, hash });
+        recorder.record(Record::Delivered { client, connection, cursor: cursor.clone(), id, hash });
         *self.last = Some(cursor.clone());
         is_fence.then(|| {
             let (client, connection) = self.names();
-            self.subscriber.recorder.record(&Record::Reached { client, connection, cursor });
+            self.subscriber.recorder.record(Record::Reached { client, connection, cursor });
             End::Reached
         })
     }

@@ -1,19 +1,26 @@
 //! The machine's tools: is it there, run it, say what it said.
 
 use crate::failure::{Failure, within};
-use std::{ffi::OsStr, path::Path, process::Stdio, time::Duration};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 use tokio::process::Command;
 
 const TOOL: Duration = Duration::from_secs(60);
 
+/// Where a program is; tools of the administrator may be outside a user's `PATH`.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.find_map(|folder| Some(folder.join(program)).filter(|path| path.is_file()))
+}
+
 /// Fails as lacking unless each of the programs is installed.
 pub(crate) fn need(programs: &[&str]) -> Result<(), Failure> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |program: &&str| {
-        let mut folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-        folders.any(|folder| folder.join(program).is_file())
-    };
-    let missing: Vec<_> = programs.iter().filter(|program| !is_there(program)).copied().collect();
+    let missing: Vec<_> = programs.iter().filter(|program| find(program).is_none()).copied().collect();
     match missing.is_empty() {
         true => Ok(()),
         false => Err(Failure::Lacking(format!("{} (tests/install-needed installs it)", missing.join(", ")))),
@@ -22,7 +29,8 @@ pub(crate) fn need(programs: &[&str]) -> Result<(), Failure> {
 
 /// Runs a tool to its end; a failure tells what it said.
 pub(crate) async fn run(program: &str, arguments: &[&OsStr]) -> Result<(), Failure> {
-    let mut command = Command::new(program);
+    let path = find(program).ok_or_else(|| Failure::Lacking(program.to_owned()))?;
+    let mut command = Command::new(path);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let output = within(TOOL, &format!("{program} ends"), command.output()).await?;
     let output = output.map_err(Failure::during(format!("running {program}")))?;

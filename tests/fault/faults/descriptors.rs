@@ -56,7 +56,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<String, Failure> {
         Ok::<_, Failure>(())
     };
     within(FULL, "all descriptors are in use", full).await??;
-    run.recorder.record(&Record::Fault { what: "no descriptors are left".to_owned() });
+    run.recorder.record(Record::Fault { what: "no descriptors are left".to_owned() });
 
     let (cpu, started, mut slowest) = (server.cpu()?, Instant::now(), Duration::ZERO);
     while started.elapsed() < WATCHED {

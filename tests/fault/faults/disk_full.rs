@@ -49,7 +49,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<String, Failure> {
 
     let filler = fill(&disk, 2 * ROOM_BYTES)?;
     let refusal = refusal.max(full(&run, &server, &mut probe).await?);
-    run.recorder.record(&Record::Fault { what: "kill -9 on a full disk".to_owned() });
+    run.recorder.record(Record::Fault { what: "kill -9 on a full disk".to_owned() });
     server.kill().await?;
     load.serve_at(None);
     make_room(&filler)?;
@@ -101,7 +101,7 @@ fn make_room(filler: &Path) -> Result<(), Failure> {
 async fn full(run: &Run, server: &Server, probe: &mut Probe) -> Result<Duration, Failure> {
     let refused = Outcome::Refused("STORAGE_FULL".to_owned());
     let (_, mut slowest) = probe.until(server, &refused, FILL).await?;
-    run.recorder.record(&Record::Fault { what: "the disk is full".to_owned() });
+    run.recorder.record(Record::Fault { what: "the disk is full".to_owned() });
     let until = Instant::now() + FULL_FOR;
     while Instant::now() < until {
         let (outcome, took) = probe.publish(server).await;

@@ -37,13 +37,13 @@ pub(crate) async fn run(settings: &Settings) -> Result<String, Failure> {
 
     let mut peers = subscribe(&server).await?;
     open(&server, others + PEERS).await?;
-    run.recorder.record(&Record::Fault { what: "peers say nothing any more".to_owned() });
+    run.recorder.record(Record::Fault { what: "peers say nothing any more".to_owned() });
     let silent = freed(&server, others).await?;
     peers.clear();
 
     let peers = subscribe(&server).await?;
     open(&server, others + PEERS).await?;
-    run.recorder.record(&Record::Fault { what: "peers vanish".to_owned() });
+    run.recorder.record(Record::Fault { what: "peers vanish".to_owned() });
     tools::run("ip", &words(&["route", "add", "blackhole", "127.0.0.2/32", "table", "local"])).await?;
     let vanished = freed(&server, others).await?;
     drop(peers);

@@ -54,7 +54,7 @@ async fn one_round(run: &Run, cycles: u64, is_lying: bool) -> Result<Duration, F
         slowest = slowest.max(started.elapsed());
         load.serve_at(Some(server.address));
         sleep(Duration::from_millis(chance.between(LOAD_MS.0, LOAD_MS.1))).await;
-        run.recorder.record(&Record::Fault { what: format!("kill -9, cycle {cycle}") });
+        run.recorder.record(Record::Fault { what: format!("kill -9, cycle {cycle}") });
         server.kill().await?;
         load.serve_at(None);
         run.log_check(&recipe.data_dir).await?;

@@ -37,7 +37,7 @@ pub(crate) async fn run(settings: &Settings, cuts: u64, is_lying: bool) -> Resul
         load.serve_at(Some(server.address));
         sleep(Duration::from_millis(chance.between(50, 500))).await;
         server.signal("STOP").await?;
-        run.recorder.record(&Record::Fault { what: format!("power cut {cut}") });
+        run.recorder.record(Record::Fault { what: format!("power cut {cut}") });
         let kept = disk.copy(cut).await?;
         server.kill().await?;
         load.serve_at(None);

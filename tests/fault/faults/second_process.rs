@@ -23,7 +23,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<String, Failure> {
     second.log = run.directory.join("second.log");
     for _ in 0..ATTEMPTS {
         sleep(Duration::from_millis(100)).await;
-        run.recorder.record(&Record::Fault { what: "a second server on the same directory".to_owned() });
+        run.recorder.record(Record::Fault { what: "a second server on the same directory".to_owned() });
         match Server::try_start(&second).await? {
             Started::Ended(status) => {
                 expect(status.code() == Some(1), || format!("the second server ended with {status}"))?;

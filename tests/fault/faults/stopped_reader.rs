@@ -58,7 +58,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<String, Failure> {
     sleep(Duration::from_millis(300)).await;
 
     let before = server.resident_kib()?;
-    run.recorder.record(&Record::Fault { what: "readers are stopped".to_owned() });
+    run.recorder.record(Record::Fault { what: "readers are stopped".to_owned() });
     for (pid, _) in &readers {
         signal(*pid, "STOP").await?;
     }

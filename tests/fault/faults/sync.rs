@@ -70,7 +70,7 @@ async fn red(run: &Run, server: &Server) -> Result<(), Failure> {
     let red = async {
         loop {
             if server.get("/health/ready").await?.0 != 200 {
-                run.recorder.record(&Record::Fault { what: "an I/O error".to_owned() });
+                run.recorder.record(Record::Fault { what: "an I/O error".to_owned() });
                 return Ok(());
             }
             sleep(Duration::from_millis(10)).await;
@@ -93,7 +93,7 @@ pub(crate) async fn slow(settings: &Settings) -> Result<String, Failure> {
     let what = format!("delay_enter={}", SLOW.as_micros());
     let injection = Injection { calls: SYNCS.to_owned(), what, paths: log_files(&recipe.data_dir) };
     let strace = injection.attach(server.pid).await?;
-    run.recorder.record(&Record::Fault { what: "slow syncs".to_owned() });
+    run.recorder.record(Record::Fault { what: "slow syncs".to_owned() });
 
     // Alone first: nothing else's sync can be waited for by mistake.
     let mut fastest = Duration::MAX;

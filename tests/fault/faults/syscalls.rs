@@ -74,7 +74,7 @@ async fn every(settings: &Settings, phase: Phase, call: &'static str) -> Result<
         if matches!(phase, Phase::Recover) {
             crash_once(&run, &mut probe).await?;
         }
-        run.recorder.record(&Record::Fault { what: format!("killed before {call} number {when}") });
+        run.recorder.record(Record::Fault { what: format!("killed before {call} number {when}") });
         let was_killed = match phase {
             Phase::Create | Phase::Recover => opening(&run, call, when).await?,
             Phase::Serve => serving(&run, &mut probe, &mut open, call, when).await?,

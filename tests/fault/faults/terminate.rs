@@ -25,7 +25,7 @@ pub(crate) async fn run(settings: &Settings, cycles: u64) -> Result<String, Fail
         let mut server = Server::start(&recipe).await?;
         load.serve_at(Some(server.address));
         sleep(Duration::from_millis(chance.between(100, 500))).await;
-        run.recorder.record(&Record::Fault { what: format!("SIGTERM, cycle {cycle}") });
+        run.recorder.record(Record::Fault { what: format!("SIGTERM, cycle {cycle}") });
         let asked = Instant::now();
         server.signal("TERM").await?;
         // From here on nobody asks again, so that what stays open is what the end left open.
@@ -62,10 +62,10 @@ async fn unanswered(run: &Run, cycle: u64) -> Result<usize, Failure> {
     let mut answered = HashSet::new();
     let mut open = HashSet::new();
     for record in &records {
-        match record {
-            Record::Invoked { id, .. } => drop(open.insert(id)),
-            Record::Acked { id, .. } => drop(answered.insert(id)),
-            _ => {}
+        if let Record::Invoked { id, .. } = record {
+            open.insert(id);
+        } else if let Record::Acked { id, .. } = record {
+            answered.insert(id);
         }
     }
     open.retain(|id| !answered.contains(id));
