@@ -52,8 +52,12 @@ pub(crate) enum Fault {
         #[arg(long)]
         lying_disk: bool,
     },
-    /// kill -9 before each single storage call of opening, recovering, publishing and closing.
-    Syscalls,
+    /// kill -9 before each single storage call of opening, recovering, publishing and a checkpoint.
+    Syscalls {
+        /// Of the many writes around a checkpoint only every so many-th.
+        #[arg(long, default_value_t = 1)]
+        stride: u32,
+    },
     /// Power cuts: what an ext4 image held at that moment is all that is left (needs root).
     PowerCut {
         #[arg(long, default_value_t = 50)]
@@ -98,9 +102,9 @@ impl Fault {
     pub(crate) fn short() -> Vec<Fault> {
         vec![
             Fault::Kill { cycles: 50, lying_disk: false },
-            Fault::Syscalls,
+            Fault::Syscalls { stride: 16 },
             Fault::PowerCut { cuts: 8, lying_disk: false },
-            Fault::SimulatedCut { cuts: 100, lying_disk: false },
+            Fault::SimulatedCut { cuts: 60, lying_disk: false },
             Fault::DiskFull,
             Fault::SyncError,
             Fault::SlowSync,
@@ -118,6 +122,8 @@ impl Fault {
         for command in &mut commands {
             if let Fault::Kill { cycles, .. } = command {
                 *cycles = 500;
+            } else if let Fault::Syscalls { stride } = command {
+                *stride = 1;
             } else if let Fault::PowerCut { cuts, .. } = command {
                 *cuts = 50;
             } else if let Fault::SimulatedCut { cuts, .. } = command {
@@ -135,7 +141,7 @@ impl Fault {
         let words = match self {
             Fault::Kill { cycles, lying_disk: false } => &format!("kill --cycles {cycles}"),
             Fault::Kill { cycles, lying_disk: true } => &format!("kill --cycles {cycles} --lying-disk"),
-            Fault::Syscalls => "syscalls",
+            Fault::Syscalls { stride } => &format!("syscalls --stride {stride}"),
             Fault::PowerCut { cuts, lying_disk: false } => &format!("power-cut --cuts {cuts}"),
             Fault::PowerCut { cuts, lying_disk: true } => &format!("power-cut --cuts {cuts} --lying-disk"),
             Fault::SimulatedCut { cuts, lying_disk: false } => &format!("simulated-cut --cuts {cuts}"),
@@ -162,7 +168,10 @@ impl Fault {
 
     /// Does it leave straces behind that only the first process of a system buries?
     fn leaves_orphans(&self) -> bool {
-        matches!(self, Fault::Syscalls | Fault::SimulatedCut { .. } | Fault::Kill { lying_disk: true, .. })
+        matches!(
+            self,
+            Fault::Syscalls { .. } | Fault::SimulatedCut { .. } | Fault::Kill { lying_disk: true, .. }
+        )
     }
 
     /// Runs one fault; gives its line.
@@ -175,7 +184,7 @@ impl Fault {
         }
         match self {
             Fault::Kill { cycles, lying_disk } => kill::run(settings, *cycles, *lying_disk).await,
-            Fault::Syscalls => syscalls::run(settings).await,
+            Fault::Syscalls { stride } => syscalls::run(settings, *stride).await,
             Fault::PowerCut { cuts, lying_disk } => power_cut::run(settings, *cuts, *lying_disk).await,
             Fault::SimulatedCut { cuts, lying_disk } => {
                 simulated_cut::run(settings, *cuts, *lying_disk).await

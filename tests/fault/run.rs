@@ -65,6 +65,30 @@ impl Run {
         Ok(Run { settings: settings.clone(), directory, recorder, chance })
     }
 
+    /// A run in the directory of another.
+    pub(crate) fn below(other: &Run, name: &str) -> Result<Self, Failure> {
+        let settings = Settings { out: other.directory.clone(), ..other.settings.clone() };
+        Run::new(&settings, name)
+    }
+
+    /// Begins with the data and the history of another run, whose server does not run any more.
+    pub(crate) fn follow(&self, other: &Run) -> Result<(), Failure> {
+        let copied = || {
+            std::fs::copy(other.directory.join("history.jsonl"), self.directory.join("before.jsonl"))?;
+            let data = self.directory.join("data");
+            std::fs::create_dir_all(&data)?;
+            for entry in std::fs::read_dir(other.directory.join("data"))? {
+                let path = entry?.path();
+                // The index of the journal is made anew.
+                if let Some(name) = path.file_name().filter(|_| !path.ends_with("fanfare.db-shm")) {
+                    std::fs::copy(&path, data.join(name))?;
+                }
+            }
+            Ok(())
+        };
+        copied().map_err(Failure::during("copying a run"))
+    }
+
     /// A server on the run's own data directory. It pings often, so that checkpoints are many.
     pub(crate) fn recipe(&self) -> Recipe {
         self.recipe_at(&self.directory.join("data"))

@@ -66,11 +66,15 @@ fn read_line(line: &str, directory: &Path) -> Option<Option<Traced>> {
     let path = String::from_utf8(path).ok()?;
     let path = Path::new(&path);
     let name = path.strip_prefix(directory).ok()?.to_str()?.to_owned();
-    // The index of the journal is rebuilt at each start, and the lock file is empty.
-    if name.ends_with("-shm") || name == "lock" || (call == "openat" && name.is_empty()) {
+    if !is_kept(&name) || (call == "openat" && name.is_empty()) {
         return None;
     }
     Some(read_call(call, name, arguments).zip(micros(time)).map(|(call, at)| Traced { at, call }))
+}
+
+/// The index of the journal is rebuilt at each start, and the lock file is empty.
+fn is_kept(name: &str) -> bool {
+    !name.ends_with("-shm") && name != "lock"
 }
 
 fn read_call(call: &str, name: String, arguments: &str) -> Option<Call> {
@@ -167,6 +171,20 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
+    /// A disk that holds the files of a directory.
+    pub(crate) fn holding(directory: &Path) -> std::io::Result<Self> {
+        let mut disk = Disk::default();
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if is_kept(&name) {
+                disk.content(&name).synced = std::fs::read(&path)?;
+            }
+        }
+        disk.play(&Call::SyncDirectory);
+        Ok(disk)
+    }
+
     /// Plays one call.
     pub(crate) fn play(&mut self, call: &Call) {
         match call {

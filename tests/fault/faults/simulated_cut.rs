@@ -1,10 +1,11 @@
 //! Power cuts on a model of a disk: no rights are needed, and it reorders and tears what a real disk rarely does.
 //!
-//! One small run is traced; then the power goes before any of its storage calls, many times, and each time the server opens
+//! Two small runs are traced, one on a new log and one across a checkpoint; then the power goes before any of its storage calls, many times, and each time the server opens
 //! what a legal disk could hold then.
 
 use crate::{
     failure::{Failure, expect},
+    faults::syscalls::near_checkpoint,
     history::{self, Line},
     load::read_log,
     probe::Probe,
@@ -22,16 +23,35 @@ const END: Duration = Duration::from_secs(20);
 /// Cuts the power so many times; a lying disk forgets all that was written after the server listened.
 pub(crate) async fn run(settings: &Settings, cuts: u64, is_lying: bool) -> Result<String, Failure> {
     let name = if is_lying { "simulated-cut-lying-disk" } else { "simulated-cut" };
-    let run = Run::new(settings, name)?;
-    let (trace, listening) = traced(&run).await?;
+    let (mut acked, mut calls) = (0, 0);
+    for (kind, share) in [("new", cuts - cuts / 5), ("checkpoint", cuts / 5)] {
+        let run = Run::new(settings, &format!("{name}/{kind}"))?;
+        if kind == "checkpoint" {
+            run.follow(&near_checkpoint(settings).await?)?;
+        }
+        let disk = Disk::holding(tools::directory(&run.directory.join("data"))?);
+        let before = disk.map_err(Failure::during("reading a data directory"))?;
+        let (more_acked, more_calls) = cut(&run, &before, share, is_lying).await?;
+        (acked, calls) = (acked + more_acked, calls + more_calls);
+    }
+    Ok(format!(
+        "{cuts} cuts among {calls} storage calls on a model of a disk that keeps, drops, reorders and tears what is not synced; \
+         every log opened, {acked} acknowledgements held against them, 0 lost"
+    ))
+}
+
+/// Cuts one run; gives how many acknowledgements were held against what was left, and how many calls there were.
+async fn cut(run: &Run, before: &Disk, cuts: u64, is_lying: bool) -> Result<(usize, usize), Failure> {
+    let (trace, listening) = traced(run).await?;
     run.recorder.flush()?;
     let lines = history::lines(&run.directory).map_err(Failure::during("reading the history"))?;
     let (mut chance, mut acked) = (run.chance.branch(1), 0);
     for cut in 1..=cuts {
         let least = if is_lying { listening + 1 } else { 0 };
         let calls = usize::try_from(chance.between(least as u64, trace.len() as u64)).unwrap_or_default();
-        let image = Run::new(settings, &format!("{name}/cut-{cut}-before-call-{calls}"))?;
-        let mut disk = Disk::default();
+        let name = format!("cut-{cut}-before-call-{calls}");
+        let image = Run::below(run, &name)?;
+        let mut disk = before.clone();
         for (index, Traced { call, .. }) in trace.iter().take(calls).enumerate() {
             disk.is_lying = is_lying && index >= listening;
             disk.play(call);
@@ -55,11 +75,7 @@ pub(crate) async fn run(settings: &Settings, cuts: u64, is_lying: bool) -> Resul
         acked += image.verdict()?.counts.acked;
         std::fs::remove_dir_all(&image.directory).map_err(Failure::during("removing an image"))?;
     }
-    Ok(format!(
-        "{cuts} cuts among {} storage calls on a model of a disk that keeps, drops, reorders and tears what is not synced; every \
-         log opened, {acked} acknowledgements held against them, 0 lost",
-        trace.len()
-    ))
+    Ok((acked, trace.len()))
 }
 
 /// A run whose storage calls are known; with the number of calls before it listened.
