@@ -8,7 +8,10 @@
 //! Not here: which calls (`strace`), which cuts (`faults::simulated_cut`).
 
 use crate::{chance::Chance, failure::Failure};
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -31,27 +34,79 @@ pub(crate) struct Traced {
     pub(crate) call: Call,
 }
 
+/// A line of a trace; calls at the position of a descriptor get their place only when all lines stand in order.
+enum Step {
+    Call(Call),
+    Opened {
+        descriptor: u32,
+        call: Call,
+    },
+    /// Where the position is now.
+    Sought {
+        descriptor: u32,
+        to: usize,
+    },
+    /// By how much the position has moved.
+    Read {
+        descriptor: u32,
+        length: usize,
+    },
+    Wrote {
+        descriptor: u32,
+        name: String,
+        bytes: Vec<u8>,
+    },
+}
+
 /// Reads what `strace -ff -ttt -y -xx` wrote about a directory: one file a thread, merged by time.
 pub(crate) fn read_trace(traces: &Path, directory: &Path) -> Result<Vec<Traced>, Failure> {
-    let mut calls = Vec::new();
+    let mut steps = Vec::new();
     for entry in std::fs::read_dir(traces).map_err(Failure::during("reading a trace"))? {
         let path = entry.map_err(Failure::during("reading a trace"))?.path();
         let text = std::fs::read_to_string(&path).map_err(Failure::during("reading a trace"))?;
         for line in text.lines() {
             let unknown = || {
-                let begin: String = line.chars().take(200).collect();
+                let begin: String = line.chars().take(400).collect();
                 Failure::broken(format!("the model of a disk does not know: {begin}"))
             };
             let Some(read) = read_line(line, directory) else { continue };
-            calls.push(read.ok_or_else(unknown)?);
+            steps.push(read.ok_or_else(unknown)?);
         }
     }
-    calls.sort_by_key(|traced| traced.at);
-    Ok(calls)
+    steps.sort_by_key(|(at, _)| *at);
+    let mut positions = HashMap::new();
+    let placed =
+        steps.into_iter().filter_map(|(at, step)| Some(Traced { at, call: place(step, &mut positions)? }));
+    Ok(placed.collect())
+}
+
+/// Gives calls at a descriptor's position their place.
+fn place(step: Step, positions: &mut HashMap<u32, usize>) -> Option<Call> {
+    match step {
+        Step::Call(call) => Some(call),
+        Step::Opened { descriptor, call } => {
+            positions.insert(descriptor, 0);
+            Some(call)
+        }
+        Step::Sought { descriptor, to } => {
+            positions.insert(descriptor, to);
+            None
+        }
+        Step::Read { descriptor, length } => {
+            *positions.entry(descriptor).or_default() += length;
+            None
+        }
+        Step::Wrote { descriptor, name, bytes } => {
+            let position = positions.entry(descriptor).or_default();
+            let at = *position;
+            *position += bytes.len();
+            Some(Call::Write { name, at, bytes })
+        }
+    }
 }
 
 /// One line: none if it is of no interest, an inner none if it should be known and is not.
-fn read_line(line: &str, directory: &Path) -> Option<Option<Traced>> {
+fn read_line(line: &str, directory: &Path) -> Option<Option<(u64, Step)>> {
     let (time, rest) = line.split_once(' ')?;
     let (call, rest) = rest.split_once('(')?;
     // A call that never ended was cut off by the end of the process.
@@ -69,7 +124,7 @@ fn read_line(line: &str, directory: &Path) -> Option<Option<Traced>> {
     if !is_kept(&name) || (call == "openat" && name.is_empty()) {
         return None;
     }
-    Some(read_call(call, name, arguments).zip(micros(time)).map(|(call, at)| Traced { at, call }))
+    Some(micros(time).zip(read_step(call, name, arguments, result)))
 }
 
 /// The index of the journal is rebuilt at each start, and the lock file is empty.
@@ -77,21 +132,38 @@ fn is_kept(name: &str) -> bool {
     !name.ends_with("-shm") && name != "lock"
 }
 
-fn read_call(call: &str, name: String, arguments: &str) -> Option<Call> {
+fn read_step(call: &str, name: String, arguments: &str, result: &str) -> Option<Step> {
     let mut from_end = arguments.rsplit(", ").map(str::trim);
+    let descriptor = || number(arguments)?.try_into().ok();
     match call {
-        "openat" => Some(Call::Open { name, is_emptied: arguments.contains("O_TRUNC") }),
-        "unlink" => Some(Call::Remove { name }),
-        "fsync" | "fdatasync" if name.is_empty() => Some(Call::SyncDirectory),
-        "fsync" | "fdatasync" => Some(Call::Sync { name }),
-        "ftruncate" => Some(Call::Truncate { name, length: from_end.next()?.parse().ok()? }),
-        "pwrite64" => {
-            let at = from_end.next()?.parse().ok()?;
-            let (length, bytes) = (from_end.next()?.parse::<usize>().ok()?, quoted(arguments)?);
-            (bytes.len() == length).then_some(Call::Write { name, at, bytes })
+        "openat" if arguments.contains("O_APPEND") => None,
+        "openat" => {
+            let call = Call::Open { name, is_emptied: arguments.contains("O_TRUNC") };
+            Some(Step::Opened { descriptor: number(result)?.try_into().ok()?, call })
         }
+        "lseek" => Some(Step::Sought { descriptor: descriptor()?, to: number(result)? }),
+        "read" => Some(Step::Read { descriptor: descriptor()?, length: number(result)? }),
+        "write" => {
+            let bytes = quoted(arguments).filter(|bytes| Some(bytes.len()) == number(result))?;
+            Some(Step::Wrote { descriptor: descriptor()?, name, bytes })
+        }
+        "pwrite64" => {
+            let at = number(from_end.next()?)?;
+            let bytes = quoted(arguments).filter(|bytes| Some(bytes.len()) == number(result))?;
+            Some(Step::Call(Call::Write { name, at, bytes }))
+        }
+        "unlink" => Some(Step::Call(Call::Remove { name })),
+        "fsync" | "fdatasync" if name.is_empty() => Some(Step::Call(Call::SyncDirectory)),
+        "fsync" | "fdatasync" => Some(Step::Call(Call::Sync { name })),
+        "ftruncate" => Some(Step::Call(Call::Truncate { name, length: number(from_end.next()?)? })),
         _ => None,
     }
+}
+
+/// The number at the beginning of a text.
+fn number(text: &str) -> Option<usize> {
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    text.get(..digits)?.parse().ok()
 }
 
 /// Microseconds of `1795231565.243183`.

@@ -24,7 +24,7 @@ const ATTACH: Duration = Duration::from_secs(20);
 pub(crate) const SYNCS: &str = "fsync,fdatasync";
 
 /// The calls that change files and names; for the model of a disk to know them, or to say that it does not.
-const STORAGE: &str = "openat,pwrite64,pwritev,pwritev2,write,writev,ftruncate,fallocate,fsync,fdatasync,sync_file_range,unlink,\
+const STORAGE: &str = "openat,lseek,read,pwrite64,pwritev,pwritev2,write,writev,ftruncate,fallocate,fsync,fdatasync,sync_file_range,unlink,\
                        unlinkat,rename,renameat,renameat2,link,linkat";
 
 /// What strace is to do.
