@@ -6,7 +6,7 @@
 use crate::{
     failure::{Failure, expect},
     faults::syscalls::near_checkpoint,
-    history::{self, Line},
+    history::{self, Line, Record},
     load::read_log,
     probe::Probe,
     publisher::Outcome,
@@ -63,10 +63,13 @@ async fn cut(run: &Run, before: &Disk, cuts: u64, is_lying: bool) -> Result<(usi
         }
         // What had happened when the call at which the power goes began.
         let until = trace.get(calls).map_or(u64::MAX, |traced| traced.at);
+        let mut is_begun = false;
         for Line { record, .. } in lines.iter().filter(|line| line.at < until) {
+            is_begun |= matches!(record, Record::Acked { .. });
             image.recorder.record(record.clone());
         }
-        if calls > listening {
+        // Before its first event a log may not be whole yet; opening it makes it so.
+        if is_begun && !is_lying {
             image.log_check(&data).await?;
         }
         let server = Server::start(&image.recipe()).await?;
