@@ -7,6 +7,7 @@ use crate::{
     history,
     recorder::Recorder,
     server::Recipe,
+    tools,
 };
 use std::{
     path::{Path, PathBuf},
@@ -58,7 +59,10 @@ impl Run {
     /// Makes the directory.
     pub(crate) fn new(settings: &Settings, name: &str) -> Result<Self, Failure> {
         let directory = settings.out.join(name);
-        std::fs::create_dir_all(&directory).map_err(Failure::during("making the directory of a run"))?;
+        directory.parent().map(tools::directory).transpose()?;
+        // A run that is there already would be mixed with this one.
+        let made = std::fs::create_dir(&directory);
+        made.map_err(Failure::during(format!("making {} for a run", directory.display())))?;
         let recorder = Arc::new(Recorder::create(&directory, "history")?);
         let part = name.bytes().fold(0, |part: u64, byte| part.wrapping_mul(31) + u64::from(byte));
         let chance = Chance::new(settings.seed).branch(part);

@@ -22,11 +22,12 @@ const RESTART_MAX: Duration = Duration::from_secs(10);
 
 /// Runs the cycles; gives a line about them.
 pub(crate) async fn run(settings: &Settings, cycles: u64, is_lying: bool) -> Result<String, Failure> {
+    let name = if is_lying { "kill-lying-disk" } else { "kill" };
     let (mut left, mut round) = (cycles, 0);
     let (mut slowest, mut totals) = (Duration::ZERO, [0_usize; 4]);
     while left > 0 {
         round += 1;
-        let run = Run::new(settings, &format!("kill-{round}"))?;
+        let run = Run::new(settings, &format!("{name}-{round}"))?;
         slowest = slowest.max(one_round(&run, left.min(CYCLES_A_ROUND), is_lying).await?);
         left = left.saturating_sub(CYCLES_A_ROUND);
         let counts = run.verdict()?.counts;

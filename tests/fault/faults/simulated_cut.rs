@@ -27,7 +27,7 @@ pub(crate) async fn run(settings: &Settings, cuts: u64, is_lying: bool) -> Resul
     for (kind, share) in [("new", cuts - cuts / 5), ("checkpoint", cuts / 5)] {
         let run = Run::new(settings, &format!("{name}/{kind}"))?;
         if kind == "checkpoint" {
-            run.follow(&near_checkpoint(settings).await?)?;
+            run.follow(&near_checkpoint(settings, name).await?)?;
         }
         let disk = Disk::holding(tools::directory(&run.directory.join("data"))?);
         let before = disk.map_err(Failure::during("reading a data directory"))?;

@@ -46,7 +46,7 @@ enum Phase {
 
 /// Kills at every call, of the many writes of a checkpoint at every `stride`-th; gives a line about them.
 pub(crate) async fn run(settings: &Settings, stride: u32) -> Result<String, Failure> {
-    let full = Arc::new(near_checkpoint(settings).await?);
+    let full = Arc::new(near_checkpoint(settings, "syscalls").await?);
     let mut loops = JoinSet::new();
     for phase in [Phase::Create, Phase::Recover, Phase::Serve, Phase::Checkpoint] {
         for call in CALLS {
@@ -105,8 +105,8 @@ fn injection(data_dir: &Path, call: &str, when: u32) -> Injection {
 }
 
 /// A crashed run whose journal is nearly long enough for a checkpoint: the next few publishes bring it about.
-pub(crate) async fn near_checkpoint(settings: &Settings) -> Result<Run, Failure> {
-    let run = Run::new(settings, "near-checkpoint")?;
+pub(crate) async fn near_checkpoint(settings: &Settings, fault: &str) -> Result<Run, Failure> {
+    let run = Run::new(settings, &format!("{fault}/near-checkpoint"))?;
     let recipe = run.recipe();
     let server = Server::start(&recipe).await?;
     let mut probe = Probe::new("before", &run.recorder)?;
