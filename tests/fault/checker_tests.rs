@@ -2,8 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends by a panic")]
 
+#[allow(dead_code, reason = "the faults choose more")]
+mod chance;
 mod checker;
+#[allow(dead_code, reason = "the faults fail in more ways")]
+mod failure;
+#[allow(dead_code, reason = "the faults play more with it")]
+mod storage;
+
 mod history;
+mod storage_tests;
 
 use checker::{Property, check};
 use fanfare::event::{Cursor, Epoch, Offset};

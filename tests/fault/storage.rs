@@ -116,7 +116,11 @@ fn read_line(line: &str, directory: &Path) -> Option<Option<(u64, Step)>> {
     }
     let path = match call {
         "openat" | "unlink" => quoted(arguments)?,
-        _ => of_descriptor(arguments)?,
+        "lseek" | "read" | "write" | "pwrite64" | "fsync" | "fdatasync" | "ftruncate" => {
+            of_descriptor(arguments)?
+        }
+        // Whatever it does to the directory, the model does not know it.
+        _ => return arguments.contains(&escape(directory)).then_some(None),
     };
     let path = String::from_utf8(path).ok()?;
     let path = Path::new(&path);
@@ -182,6 +186,10 @@ fn quoted(arguments: &str) -> Option<Vec<u8>> {
 fn of_descriptor(arguments: &str) -> Option<Vec<u8>> {
     let (_, after) = arguments.split_once('<')?;
     unescape(after.split_once('>')?.0)
+}
+
+fn escape(path: &Path) -> String {
+    path.as_os_str().as_encoded_bytes().iter().map(|byte| format!("\\x{byte:02x}")).collect()
 }
 
 fn unescape(text: &str) -> Option<Vec<u8>> {
