@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) out: PathBuf,
     /// Has the binary a `log check`?
     pub(crate) has_log_check: bool,
+    /// Are breaches printed? Not where they must come.
+    pub(crate) shows_breaches: bool,
 }
 
 impl Settings {
@@ -42,7 +44,7 @@ impl Settings {
             .status()
             .await
             .map_err(Failure::during(format!("starting {}", fanfare.display())))?;
-        Ok(Settings { fanfare, seed, out, has_log_check: asked.success() })
+        Ok(Settings { fanfare, seed, out, has_log_check: asked.success(), shows_breaches: true })
     }
 }
 
@@ -127,15 +129,10 @@ impl Run {
         }
     }
 
-    /// Judges the history.
-    pub(crate) fn report(&self) -> Result<checker::Report, Failure> {
-        self.recorder.flush()?;
-        report(&self.directory)
-    }
-
     /// Judges the history; breaches are printed and fail.
     pub(crate) fn verdict(&self) -> Result<checker::Report, Failure> {
-        sound(self.report()?)
+        self.recorder.flush()?;
+        sound(report(&self.directory)?, self.settings.shows_breaches)
     }
 }
 
@@ -145,11 +142,13 @@ pub(crate) fn report(directory: &Path) -> Result<checker::Report, Failure> {
     Ok(checker::check(&records))
 }
 
-/// A report without breaches; others are printed and fail.
-pub(crate) fn sound(report: checker::Report) -> Result<checker::Report, Failure> {
+/// A report without breaches; others fail, and are printed if so wanted.
+pub(crate) fn sound(report: checker::Report, shows_breaches: bool) -> Result<checker::Report, Failure> {
     if report.violations.is_empty() {
         return Ok(report);
     }
-    println!("{report}");
+    if shows_breaches {
+        println!("{report}");
+    }
     Err(Failure::Breached(report.violations.len()))
 }

@@ -44,6 +44,7 @@ pub(crate) async fn run(settings: &Settings, fault: &[String]) -> Result<String,
         .arg(&settings.fanfare)
         .arg("--out")
         .arg(&settings.out)
+        .args((!settings.shows_breaches).then_some("--hide-breaches"))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
