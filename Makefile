@@ -8,7 +8,7 @@ WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -pa
 CLIENTS_INSTALLED := tests/clients/node_modules/.package-lock.json
 PEER_INSTALLED := benches/peers/node/node_modules/.package-lock.json
 
-.PHONY: help run test check fmt lint unit it clients schema web peers bench soak system
+.PHONY: help run test check fmt lint unit it faults-short fault clients schema web peers bench soak system
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,7 +16,7 @@ help: ## list the targets
 run: web ## serve on http://127.0.0.1:8080 with an embedded log in ./data and a sample feed
 	cargo run --release -- serve --demo
 
-test: system check unit it clients ## everything CI runs: formatting, lints, Rust tests, real clients, a real browser
+test: system check unit it faults-short clients ## everything CI runs: formatting, lints, Rust tests, real clients, a real browser
 
 check: fmt lint ## formatting and lints
 
@@ -32,6 +32,14 @@ unit: web ## the tests inside the rooms
 
 it: web ## the tests through a real listener
 	cargo test --test it
+
+faults-short: web ## harm done to the real binary, and what must survive it, in about a minute
+	cargo test --test fault_checker
+	cargo test --test fault -- short
+
+fault: web ## the same in its long forms, some ten minutes; as root all of them run
+	cargo build --release
+	cargo test --test fault -- long --fanfare $${CARGO_TARGET_DIR:-target}/release/fanfare
 
 clients: web $(CLIENTS_INSTALLED) ## clients from npm, the audits, and GraphiQL in a browser, against the real binary
 	cargo build
