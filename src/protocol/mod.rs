@@ -10,9 +10,13 @@ mod closing;
 #[cfg(test)]
 mod conformance;
 mod errors;
+mod event_source;
+mod graphql_sse;
 pub mod jsonrpc;
 mod message;
+mod multipart;
 mod session;
+mod streaming;
 mod text;
 mod transport_ws;
 
@@ -20,6 +24,7 @@ pub use closing::{CLOSE_REASON_BYTES_MAX, CloseReason, Closing, close_code};
 pub use errors::write_errors;
 pub use message::ID_BYTES_MAX;
 pub use session::{Action, HELD_BYTES_MAX, Key, Options, Session};
+pub use streaming::{StreamForm, Streaming, Word};
 
 use crate::event::Json;
 use serde_json::{Map, Value};
