@@ -54,6 +54,8 @@ counts! {
     replays_running: Gauge = Gauge::default();
     /// Open WebSocket connections.
     connections_open: Gauge = Gauge::default();
+    /// Open streaming responses: event streams and multipart subscriptions.
+    streams_open: Gauge = Gauge::default();
     /// Times that a reader of the live ring fell behind it and went back to the log.
     tail_lagged: Counter = Counter::default();
     /// Times that a subscription outgrew its connection's budget and went back to the log.

@@ -8,7 +8,7 @@
 
 use super::{
     StreamForm, Word,
-    streaming::{EVENT_STREAM, draining, push_id},
+    streaming::{EVENT_STREAM, draining, push_id, push_retry},
     text::push_string,
 };
 use crate::{error::Refusal, event::Cursor};
@@ -39,7 +39,8 @@ impl StreamForm for EventSource {
             Word::Heartbeat { position: None } => out.push_str(":\n\n"),
             Word::Heartbeat { position: Some(position) } => checkpoint(position, out),
             Word::Failed { refusal, .. } => named("ended", None, &told(refusal), out),
-            Word::Drained { position } => {
+            Word::Drained { position, pause } => {
+                push_retry(pause, out);
                 checkpoint(position, out);
                 named("ended", None, &told(&draining()), out);
             }
@@ -90,6 +91,7 @@ mod tests {
     use super::*;
     use crate::error::Code;
     use serde_json::{Value, json};
+    use std::time::Duration;
 
     #[test]
     fn an_event_is_a_message_with_its_cursor_and_all_else_has_a_name() {
@@ -131,8 +133,14 @@ mod tests {
         let expected =
             json!({ "message": "not now", "code": "UNAVAILABLE", "next": Code::Unavailable.next() });
         assert_eq!(only(&text), (vec!["event: ended"], expected));
-        let drained = written(Streaming::EventSource, &[Word::Drained { position: cursor(5) }]);
+        let drained = written(
+            Streaming::EventSource,
+            &[Word::Drained { position: cursor(5), pause: Duration::from_millis(1_500) }],
+        );
         let (checkpoint, ended) = drained.split_once("\n\n").unwrap();
-        assert!(checkpoint.contains(&format!("id: {}", cursor(5))) && ended.contains("event: ended\ndata: {"));
+        assert!(checkpoint.starts_with("retry: 1500\nevent: checkpoint\n"), "{checkpoint}");
+        assert!(
+            checkpoint.contains(&format!("id: {}", cursor(5))) && ended.contains("event: ended\ndata: {")
+        );
     }
 }

@@ -8,7 +8,7 @@
 use super::{
     StreamForm, Word,
     errors::write_errors,
-    streaming::{EVENT_STREAM, push_id},
+    streaming::{EVENT_STREAM, push_id, push_retry},
 };
 
 /// Either mode of graphql-sse.
@@ -51,7 +51,10 @@ impl StreamForm for GraphqlSse {
                 }
                 out.push('\n');
             }
-            Word::Drained { position } => self.write(&Word::Heartbeat { position: Some(position) }, out),
+            Word::Drained { position, pause } => {
+                push_retry(pause, out);
+                self.write(&Word::Heartbeat { position: Some(position) }, out);
+            }
             Word::Gap { .. } => {}
         }
     }

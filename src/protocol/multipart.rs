@@ -27,7 +27,9 @@ impl StreamForm for Multipart {
                 let pieces = [PART, r#"{"payload":"#, payload, "}", BOUNDARY];
                 pieces.into_iter().for_each(|piece| out.push_str(piece));
             }
-            Word::Heartbeat { .. } => [PART, "{}", BOUNDARY].into_iter().for_each(|piece| out.push_str(piece)),
+            Word::Heartbeat { .. } => {
+                [PART, "{}", BOUNDARY].into_iter().for_each(|piece| out.push_str(piece))
+            }
             Word::Complete { .. } => out.push_str(END),
             Word::Failed { refusal, .. } => end_with(refusal, out),
             // A final boundary alone would be read as the subscription's own end.
@@ -54,6 +56,7 @@ mod tests {
     };
     use super::*;
     use crate::error::Code;
+    use std::time::Duration;
 
     #[test]
     fn a_part_is_closed_by_its_boundary_at_once_and_the_last_boundary_ends_all() {
@@ -75,7 +78,7 @@ mod tests {
     fn what_ends_a_subscription_before_its_time_is_an_error_of_the_transport() {
         let refusal = Refusal::new(Code::CursorExpired, "gone");
         let failed = Word::Failed { id: "", refusal: &refusal };
-        let drained = Word::Drained { position: cursor(1) };
+        let drained = Word::Drained { position: cursor(1), pause: Duration::ZERO };
         for (word, code) in [(failed, "CURSOR_EXPIRED"), (drained, "UNAVAILABLE")] {
             let text = written(Streaming::Multipart, &[word]);
             assert!(text.contains("\r\n\r\n{\"payload\":null,\"errors\":[{"), "{text}");

@@ -9,7 +9,7 @@ use crate::{
     error::{Code, Refusal},
     event::Cursor,
 };
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// What a streaming response says. An `id` is the operation's id as a JSON string; only a form whose responses hold several
 /// operations reads it.
@@ -59,6 +59,8 @@ pub enum Word<'a> {
     Drained {
         /// Everything up to here has been sent.
         position: Cursor,
+        /// Clients that come back by themselves should wait so long; the server spreads them.
+        pause: Duration,
     },
 }
 
@@ -101,7 +103,17 @@ pub(super) const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 
 /// What a client is told when the server ends, where the form has words for it.
 pub(super) fn draining() -> Refusal {
-    Refusal::new(Code::Unavailable, "the server is restarting; connect again and resume after the last cursor")
+    Refusal::new(
+        Code::Unavailable,
+        "the server is restarting; connect again and resume after the last cursor",
+    )
+}
+
+/// Appends the time that an EventSource waits before it connects again, in milliseconds.
+pub(super) fn push_retry(pause: Duration, out: &mut String) {
+    out.push_str("retry: ");
+    out.push_str(&pause.as_millis().to_string());
+    out.push('\n');
 }
 
 /// Appends `id: <cursor>` and a line break.
@@ -137,7 +149,7 @@ pub(super) mod tests {
             Word::Gap { refusal: &refusal, start: cursor(1) },
             Word::Failed { id, refusal: &refusal },
             Word::Complete { id },
-            Word::Drained { position: cursor(2) },
+            Word::Drained { position: cursor(2), pause: Duration::from_secs(1) },
         ];
         for form in [Streaming::GraphqlSse, Streaming::GraphqlSseShared, Streaming::EventSource] {
             for word in &words {

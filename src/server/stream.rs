@@ -1,0 +1,167 @@
+//! The loop around one streaming response, the same for every form: takes what its operations have to say and makes pieces
+//! of a body of it.
+//!
+//! Invariants: one piece carries all that waits, up to 64 KiB, and the next is made when the peer has taken it, so what waits
+//! for a slow peer is bounded by its mailbox; after a while of silence something is said; when the server drains the
+//! response ends in order; when the peer goes the body is dropped, and with it every operation, at once.
+//! Not here: a peer that takes nothing (`write_deadline`).
+
+use super::{App, accept::Admission, operations::Operations, problem::Problem, reservations::Seat};
+use crate::{
+    error::{Code, Refusal},
+    event::Cursor,
+    metrics::Counted,
+    protocol::{StreamForm, Streaming, Word},
+};
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream::unfold;
+use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep},
+};
+
+/// Proxies cut a response that is silent for longer than 30 to 60 seconds, some earlier.
+const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(15);
+/// Clients that come back by themselves do so between one and four seconds after the server has drained.
+const RETURN_PAUSE_MIN: Duration = Duration::from_secs(1);
+const RETURN_PAUSE_SPREAD_MS: u64 = 3_000;
+
+/// A streaming response that lives.
+#[derive(Debug)]
+pub(super) struct EventStream {
+    app: App,
+    streaming: Streaming,
+    operations: Arc<Operations>,
+    /// The first words, until they are said.
+    opening: Option<String>,
+    silence: Pin<Box<Sleep>>,
+    /// The position that the peer was told last.
+    told: Option<Cursor>,
+    is_over: bool,
+    _share: OwnedSemaphorePermit,
+    _seat: Option<Seat>,
+    _counted: Counted,
+}
+
+/// One of the connection's subscriptions for a streaming response. Fails with `TOO_MANY`.
+pub(super) fn share(parts: &Parts) -> Result<OwnedSemaphorePermit, Problem> {
+    // The accept loop gives every request its admission.
+    let share = parts.extensions.get::<Admission>().and_then(Admission::subscription);
+    share.ok_or_else(|| {
+        Refusal::new(Code::TooMany, "the connection has as many streams as it may have subscriptions").into()
+    })
+}
+
+impl EventStream {
+    /// A response that says what its operations say; a reservation is kept until it ends.
+    pub(super) fn new(
+        app: &App,
+        streaming: Streaming,
+        operations: Arc<Operations>,
+        share: OwnedSemaphorePermit,
+        seat: Option<Seat>,
+    ) -> Self {
+        EventStream {
+            app: app.clone(),
+            streaming,
+            operations,
+            opening: None,
+            silence: Box::pin(sleep(heartbeat_interval(app))),
+            told: None,
+            is_over: false,
+            _share: share,
+            _seat: seat,
+            _counted: Counted::new(&app.hub.metrics().streams_open),
+        }
+    }
+
+    /// Opens the response, after a gap where there was one.
+    pub(super) fn open(mut self, start: Option<Cursor>, resumed: bool, gap: Option<&Refusal>) -> Response {
+        let start = start.unwrap_or_else(|| self.operations.position());
+        let mut opening = String::new();
+        if let Some(refusal) = gap {
+            self.form().write(&Word::Gap { refusal, start }, &mut opening);
+        }
+        self.form().write(&Word::Opened { start, resumed }, &mut opening);
+        self.opening = Some(opening);
+        self.told = Some(start);
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(self.form().content_type())),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            // Proxies that buffer (nginx) would hold events back.
+            (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        ];
+        let pieces = unfold(self, |mut stream| async move {
+            let piece = stream.next().await?;
+            Some((Ok::<_, Infallible>(piece), stream))
+        });
+        (headers, Body::from_stream(pieces)).into_response()
+    }
+
+    fn form(&self) -> &'static dyn StreamForm {
+        self.streaming.form()
+    }
+
+    /// The next piece of the body; none when the response is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut out = self.opening.take().unwrap_or_default();
+        while out.is_empty() {
+            if self.is_over {
+                return None;
+            }
+            if self.app.drain.is_cancelled() {
+                self.drained(&mut out);
+                break;
+            }
+            // Borrowed one by one, so that the wait can be left for another.
+            let EventStream { app, operations, silence, .. } = &mut *self;
+            tokio::select! {
+                biased;
+                () = operations.ready() => self.take(&mut out),
+                () = app.drain.cancelled() => {}
+                () = silence => self.heartbeat(&mut out),
+            }
+        }
+        let due = Instant::now() + heartbeat_interval(&self.app);
+        self.silence.as_mut().reset(due);
+        (!out.is_empty()).then(|| Bytes::from(out))
+    }
+
+    fn take(&mut self, out: &mut String) {
+        if let Some(position) = self.operations.take(out) {
+            self.told = Some(position);
+        }
+        // A response of many operations waits for more of them.
+        self.is_over = self.streaming != Streaming::GraphqlSseShared && self.operations.is_idle();
+    }
+
+    fn heartbeat(&mut self, out: &mut String) {
+        let position = self.operations.position();
+        let is_news = self.told != Some(position);
+        self.told = Some(position);
+        self.form().write(&Word::Heartbeat { position: is_news.then_some(position) }, out);
+    }
+
+    fn drained(&mut self, out: &mut String) {
+        self.is_over = true;
+        // Random bits of an id, so that not everybody comes back in the same moment.
+        let spread = Duration::from_millis(uuid::Uuid::new_v4().as_u64_pair().1 % RETURN_PAUSE_SPREAD_MS);
+        let (position, pause) = (self.operations.position(), RETURN_PAUSE_MIN + spread);
+        self.form().write(&Word::Drained { position, pause }, out);
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.operations.close();
+    }
+}
+
+fn heartbeat_interval(app: &App) -> Duration {
+    app.options.ping_interval.min(HEARTBEAT_INTERVAL_MAX)
+}
