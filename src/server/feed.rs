@@ -6,7 +6,7 @@
 
 use super::{
     App,
-    negotiation::{last_event_id, takes_event_stream},
+    negotiation::{last_event_id, takes},
     operations::{Begun, Operations},
     problem::Problem,
     stream::{self, EventStream},
@@ -49,7 +49,7 @@ const OTHERS: [&str; 6] = ["minPriority", "anyOf", "after", "time", "last", "ear
 /// Follows events.
 pub(super) async fn follow(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    if !takes_event_stream(&parts.headers) {
+    if !takes(&parts.headers, &["text/event-stream", "text/*", "*/*"]) {
         return Err(Problem::with_status(StatusCode::NOT_ACCEPTABLE, "the feed is text/event-stream"));
     }
     let (filter, start) = read(&parts)?;

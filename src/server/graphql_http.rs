@@ -56,7 +56,8 @@ pub(super) async fn answer(app: &App, parts: &Parts, body: Body) -> Result<Respo
                        multipart/mixed;subscriptionSpec=1.0";
         return Err(Problem::with_status(StatusCode::NOT_ACCEPTABLE, offered));
     }
-    let media = accepted.media.unwrap_or(Media::Json);
+    // Who takes a stream only reads the status of what is no stream.
+    let media = accepted.media.unwrap_or(Media::GraphqlResponse);
     let operation = match read(app, parts, body).await? {
         Ok(operation) => operation,
         Err(refusal) => return Ok(media.refuse(&refusal)),
@@ -106,8 +107,7 @@ async fn stream(
     if let Begun::Not(text) = begun {
         claim.answer(&text);
     }
-    let resumed = parts.headers.contains_key(negotiation::LAST_EVENT_ID);
-    Ok(EventStream::new(app, streaming, operations, share, None).open(start, resumed, None))
+    Ok(EventStream::new(app, streaming, operations, share, None).open(start, false, None))
 }
 
 /// The operation of a request: whether it is one, and whether it is well formed.

@@ -5,7 +5,7 @@
 
 use super::{
     App, graphql_http,
-    negotiation::{Accepted, Media},
+    negotiation::{self, Accepted, Media},
     operation::{self, Admitted, Does, NotBegun},
     operations::{Begun, Claim, Operations, Unclaimed},
     problem::{Problem, status},
@@ -50,6 +50,10 @@ async fn receive(State(app): State<App>, request: Request) -> Response {
 }
 
 fn reserve(app: &App, parts: &Parts) -> Result<Response, Response> {
+    if !negotiation::takes(&parts.headers, &["text/plain", "text/*", "*/*"]) {
+        let problem = Problem::with_status(StatusCode::NOT_ACCEPTABLE, "the token is text/plain");
+        return Err(problem.into_response());
+    }
     if token(parts).is_some_and(|token| app.reservations.find(&token).is_some()) {
         return Err(refused(StatusCode::CONFLICT, &bad("the stream of this token is registered already")));
     }

@@ -6,7 +6,7 @@ use crate::{error::Refusal, event::Cursor, protocol::Streaming};
 use axum::http::{HeaderMap, header, request::Parts};
 
 /// The header by which a reader of an event stream resumes (WHATWG HTML, section 9.2.4).
-pub(super) const LAST_EVENT_ID: &str = "last-event-id";
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// The media types of an answer that is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +95,6 @@ impl<'a> Range<'a> {
             _ => None,
         }
     }
-
-    fn is_event_stream(&self) -> bool {
-        matches!(self.name.as_str(), "text/event-stream" | "text/*" | "*/*")
-    }
 }
 
 fn best<'a, T>(ranges: impl Iterator<Item = Range<'a>>, read: fn(&Range<'a>) -> Option<T>) -> Option<T> {
@@ -106,15 +102,13 @@ fn best<'a, T>(ranges: impl Iterator<Item = Range<'a>>, read: fn(&Range<'a>) -> 
     readable.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(read, _)| read)
 }
 
-/// Does the client take an event stream? Without a header it takes anything.
-pub(super) fn takes_event_stream(headers: &HeaderMap) -> bool {
+/// Does the client take one of these media ranges? Without a header it takes anything.
+pub(super) fn takes(headers: &HeaderMap, names: &[&str]) -> bool {
     let mut values =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    values.peek().is_none()
-        || values
-            .flat_map(|value| value.split(','))
-            .filter_map(Range::read)
-            .any(|range| range.is_event_stream())
+    let is_any = values.peek().is_none();
+    let mut ranges = values.flat_map(|value| value.split(',')).filter_map(Range::read);
+    is_any || ranges.any(|range| names.contains(&range.name.as_str()))
 }
 
 /// Does a browser ask for a page to look at?
@@ -172,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_feed_is_given_to_who_takes_anything() {
+    fn what_is_taken_is_a_range_that_is_named_or_nothing_at_all() {
         let takes = |accept: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, accept.parse().unwrap());
-            takes_event_stream(&headers)
+            super::takes(&headers, &["text/event-stream", "text/*", "*/*"])
         };
-        assert!(takes_event_stream(&HeaderMap::new()));
+        assert!(super::takes(&HeaderMap::new(), &["text/plain"]));
         assert!(takes("*/*") && takes("text/event-stream") && takes("application/json, text/*;q=0.1"));
         assert!(!takes("application/json") && !takes("text/event-stream;q=0") && !takes(""));
     }

@@ -21,6 +21,10 @@ mod resume;
 mod rpc;
 /// Connections: limits, slow readers, the end of the server.
 mod sockets;
+/// Streaming forms of HTTP: event streams and multipart.
+mod streaming;
+/// graphql-sse's single connection mode.
+mod streaming_shared;
 /// Subscriptions over WebSocket.
 mod subscribe;
 /// The server, the sockets and the waiting that the tests share.

@@ -95,6 +95,7 @@ impl Drop for TestServer {
         assert_eq!(self.fanout.len(), (0, 0), "groups and members are left");
         assert_eq!(metrics.subscriptions_open.get(), 0, "subscriptions are left");
         assert_eq!(metrics.connections_open.get(), 0, "connections are left");
+        assert_eq!(metrics.streams_open.get(), 0, "streams are left");
         assert_eq!(metrics.replays_running.get(), 0, "replays are left");
         assert_eq!(metrics.groups_open.get(), 0, "groups are left");
     }
