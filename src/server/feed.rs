@@ -25,8 +25,11 @@ use axum::{
 use chrono::DateTime;
 use std::sync::Arc;
 
+/// A list of a filter.
+type List = fn(&mut FilterDraft) -> &mut Option<Vec<String>>;
+
 /// The lists of a filter, by the names of the query string; repeats are alternatives.
-const LISTS: [(&str, fn(&mut FilterDraft) -> &mut Option<Vec<String>>); 15] = [
+const LISTS: [(&str, List); 15] = [
     ("type", |draft| &mut draft.types),
     ("types", |draft| &mut draft.types),
     ("category", |draft| &mut draft.categories),
@@ -58,19 +61,24 @@ pub(super) async fn follow(State(app): State<App>, request: Request) -> Result<R
     let operations = Operations::new(&app, Streaming::EventSource);
     let claim = operations.claim("").expect("a new response has room for its one operation");
     let form = Arc::new(EventForm::WHOLE);
+    let stream = EventStream::new(&app, Streaming::EventSource, Arc::clone(&operations), share, None);
     let mut gap = None;
     let mut begun = claim.follow(&app, form.clone(), filter.clone(), &start).await;
     if let Begun::Not(refusal) = begun {
-        let next = next_start(&refusal).ok_or_else(|| refusal.clone())?;
-        begun = claim.follow(&app, form, filter, &next).await;
-        gap = Some(refusal);
+        gap = Some(refusal.clone());
+        begun = match next_start(&refusal) {
+            Some(next) => claim.follow(&app, form, filter, &next).await,
+            None => Begun::Not(refusal),
+        };
     }
-    if let Begun::Not(refusal) = begun {
-        return Err(refusal.into());
+    match begun {
+        Begun::Not(refusal) if refusal.code.retryable() => Ok(stream.refuse(&refusal)),
+        Begun::Not(refusal) => Err(refusal.into()),
+        Begun::Accepted | Begun::Stopped => {
+            let resumed = gap.is_none() && matches!(start, StartPosition::After(_));
+            Ok(stream.open(claim.start(), resumed, gap.as_ref()))
+        }
     }
-    let resumed = gap.is_none() && matches!(start, StartPosition::After(_));
-    let stream = EventStream::new(&app, Streaming::EventSource, operations, share, None);
-    Ok(stream.open(claim.start(), resumed, gap.as_ref()))
 }
 
 /// Where a feed goes on whose position is lost; none for a refusal of another kind.

@@ -43,25 +43,24 @@ async fn receive(State(app): State<App>, request: Request) -> Response {
         Method::GET | Method::POST => open_or_start(&app, &parts, body).await,
         _ => {
             let problem = Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, "PUT, GET, POST or DELETE");
-            Err(problem.with_header(header::ALLOW, "GET, POST, PUT, DELETE").into_response())
+            Err(problem.with_header(header::ALLOW, "GET, POST, PUT, DELETE").into())
         }
     };
-    answered.unwrap_or_else(|refused| refused)
+    answered.unwrap_or_else(IntoResponse::into_response)
 }
 
-fn reserve(app: &App, parts: &Parts) -> Result<Response, Response> {
+fn reserve(app: &App, parts: &Parts) -> Result<Response, Refused> {
     if !negotiation::takes(&parts.headers, &["text/plain", "text/*", "*/*"]) {
-        let problem = Problem::with_status(StatusCode::NOT_ACCEPTABLE, "the token is text/plain");
-        return Err(problem.into_response());
+        return Err(Problem::with_status(StatusCode::NOT_ACCEPTABLE, "the token is text/plain").into());
     }
     if token(parts).is_some_and(|token| app.reservations.find(&token).is_some()) {
         return Err(refused(StatusCode::CONFLICT, &bad("the stream of this token is registered already")));
     }
-    let token = app.reservations.reserve(app).map_err(IntoResponse::into_response)?;
+    let token = app.reservations.reserve(app)?;
     Ok((StatusCode::CREATED, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], token).into_response())
 }
 
-fn stop(app: &App, parts: &Parts) -> Result<Response, Response> {
+fn stop(app: &App, parts: &Parts) -> Result<Response, Refused> {
     let operations = reserved(app, parts)?;
     match query(parts).remove("operationId").filter(|id| !id.is_empty()) {
         None => {
@@ -75,26 +74,26 @@ fn stop(app: &App, parts: &Parts) -> Result<Response, Response> {
     }
 }
 
-async fn open_or_start(app: &App, parts: &Parts, body: Body) -> Result<Response, Response> {
+async fn open_or_start(app: &App, parts: &Parts, body: Body) -> Result<Response, Refused> {
     let accepted = Accepted::of(&parts.headers);
     let wants_stream = accepted.streaming == Some(Streaming::GraphqlSse);
     match (wants_stream, token(parts)) {
-        (true, None) => graphql_http::answer(app, parts, body).await.map_err(IntoResponse::into_response),
+        (true, None) => Ok(graphql_http::answer(app, parts, body).await?),
         (true, Some(token)) if parts.method == Method::GET => open(app, parts, &token),
         (_, _) if accepted.media.is_none() => {
             let problem = Problem::with_status(
                 StatusCode::NOT_ACCEPTABLE,
                 "operations are answered by application/json",
             );
-            Err(problem.into_response())
+            Err(problem.into())
         }
         (_, _) => start(app, parts, body).await,
     }
 }
 
-fn open(app: &App, parts: &Parts, token: &str) -> Result<Response, Response> {
+fn open(app: &App, parts: &Parts, token: &str) -> Result<Response, Refused> {
     // Before the reservation is taken up: what is refused may be tried again.
-    let share = stream::share(parts).map_err(IntoResponse::into_response)?;
+    let share = stream::share(parts)?;
     let (operations, seat) = app.reservations.open(token).map_err(|unopened| match unopened {
         Unopened::Unknown => unknown(),
         Unopened::Open => refused(StatusCode::CONFLICT, &bad("the stream of this token is open already")),
@@ -103,9 +102,9 @@ fn open(app: &App, parts: &Parts, token: &str) -> Result<Response, Response> {
     Ok(stream.open(None, false, None))
 }
 
-async fn start(app: &App, parts: &Parts, body: Body) -> Result<Response, Response> {
+async fn start(app: &App, parts: &Parts, body: Body) -> Result<Response, Refused> {
     let operations = reserved(app, parts)?;
-    let operation = graphql_http::read(app, parts, body).await.map_err(IntoResponse::into_response)?;
+    let operation = graphql_http::read(app, parts, body).await?;
     let operation = operation.map_err(|refusal| refused(status(refusal.code), &refusal))?;
     let id = operation_id(&operation).map_err(|refusal| refused(StatusCode::BAD_REQUEST, &refusal))?;
     let claim = operations.claim(&id).map_err(|unclaimed| match unclaimed {
@@ -118,16 +117,16 @@ async fn start(app: &App, parts: &Parts, body: Body) -> Result<Response, Respons
     begin(app, parts, admitted, claim).await
 }
 
-async fn begin(app: &App, parts: &Parts, admitted: Admitted, claim: Claim) -> Result<Response, Response> {
+async fn begin(app: &App, parts: &Parts, admitted: Admitted, claim: Claim) -> Result<Response, Refused> {
     let text = match admitted.does() {
         Does::Mutate if parts.method == Method::GET => {
             let problem = Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, "a mutation needs POST");
-            return Err(problem.with_header(header::ALLOW, "POST").into_response());
+            return Err(problem.with_header(header::ALLOW, "POST").into());
         }
         Does::Query | Does::Mutate => {
             let answer = operation::execute(app, admitted).await;
             if answer.is_request_error {
-                return Err(json(StatusCode::BAD_REQUEST, answer.text));
+                return Err(Refused::Graphql(StatusCode::BAD_REQUEST, answer.text));
             }
             answer.text
         }
@@ -135,7 +134,8 @@ async fn begin(app: &App, parts: &Parts, admitted: Admitted, claim: Claim) -> Re
             Begun::Accepted => return Ok(StatusCode::ACCEPTED.into_response()),
             Begun::Stopped => return Ok(StatusCode::NO_CONTENT.into_response()),
             Begun::Not(NotBegun::Invalid(errors)) => {
-                return Err(json(StatusCode::BAD_REQUEST, operation::not_executed(&errors)));
+                let text = operation::not_executed(&errors);
+                return Err(Refused::Graphql(StatusCode::BAD_REQUEST, text));
             }
             // A valid request's own failure is its result.
             Begun::Not(NotBegun::Refused(errors)) => operation::not_executed(&errors),
@@ -146,7 +146,7 @@ async fn begin(app: &App, parts: &Parts, admitted: Admitted, claim: Claim) -> Re
 }
 
 /// The reservation that the request names.
-fn reserved(app: &App, parts: &Parts) -> Result<Arc<Operations>, Response> {
+fn reserved(app: &App, parts: &Parts) -> Result<Arc<Operations>, Refused> {
     let missing = || {
         let message = "the token of a reservation is missing; PUT reserves a stream and answers with it";
         refused(StatusCode::UNAUTHORIZED, &Refusal::new(Code::Unauthenticated, message))
@@ -182,15 +182,37 @@ fn field(name: &str, given: &str, allowed: &str) -> Refusal {
     Refusal::field(Code::BadRequest, name, given, allowed)
 }
 
-fn unknown() -> Response {
+fn unknown() -> Refused {
     let message = "there is no stream of this token; it was closed, or not opened in time";
     refused(StatusCode::NOT_FOUND, &Refusal::new(Code::NotFound, message))
 }
 
-fn refused(status: StatusCode, refusal: &Refusal) -> Response {
-    json(status, operation::refused(refusal).text)
+fn refused(status: StatusCode, refusal: &Refusal) -> Refused {
+    Refused::Graphql(status, operation::refused(refusal).text)
 }
 
-fn json(status: StatusCode, text: String) -> Response {
-    (status, [(header::CONTENT_TYPE, Media::Json.name())], text).into_response()
+/// What is wrong with a request of this path.
+#[derive(Debug)]
+enum Refused {
+    /// It is no request of the protocol.
+    Problem(Problem),
+    /// It is one, and is answered as the protocol has it: by a GraphQL response with errors.
+    Graphql(StatusCode, String),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Refused::Problem(problem)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Refused::Problem(problem) => problem.into_response(),
+            Refused::Graphql(status, text) => {
+                (status, [(header::CONTENT_TYPE, Media::Json.name())], text).into_response()
+            }
+        }
+    }
 }

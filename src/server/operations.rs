@@ -28,6 +28,9 @@ use tokio::sync::Notify;
 /// So many bytes of payloads go into one piece of a body.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
+/// About how many bytes stand around a payload.
+const WORD_BYTES: usize = 80;
+
 /// What runs for one streaming response.
 #[derive(Debug)]
 pub(super) struct Operations {
@@ -159,6 +162,7 @@ impl Operations {
         let mut state = self.lock();
         out.push_str(&std::mem::take(&mut state.waiting));
         self.mailbox.take(CHUNK_BYTES_MAX, &mut deliveries);
+        out.reserve(deliveries.iter().map(|(_, delivery)| words_bytes(delivery)).sum());
         let mut position = None;
         for (key, delivery) in deliveries {
             let Some(running) = state.find(key) else { continue };
@@ -210,6 +214,14 @@ impl Operations {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Each change leaves the lists whole, so a poisoned state is still one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// About how many bytes a delivery takes with the words around it.
+fn words_bytes(delivery: &Delivery) -> usize {
+    match delivery {
+        Delivery::Payload(payload) => payload.text().len() + WORD_BYTES,
+        Delivery::Lagged | Delivery::Ended(_) => WORD_BYTES,
     }
 }
 

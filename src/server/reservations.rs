@@ -12,6 +12,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::task::AbortHandle;
 
 /// The reservations of a server. Cloning shares them.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +21,8 @@ pub(super) struct Reservations(Arc<Mutex<HashMap<Box<str>, Reserved>>>);
 #[derive(Debug)]
 struct Reserved {
     operations: Arc<Operations>,
-    is_open: bool,
+    /// Ends the reservation when it is not taken up in time; none once it is.
+    expiry: Option<AbortHandle>,
 }
 
 /// Why a stream is not opened.
@@ -36,25 +38,16 @@ impl Reservations {
     /// Reserves a stream and gives its token. Fails with `TOO_MANY`.
     pub(super) fn reserve(&self, app: &App) -> Result<String, Problem> {
         let token = uuid::Uuid::new_v4().simple().to_string();
-        {
-            let mut reserved = self.lock();
-            let allowed = app.options.connections_max;
-            if reserved.len() >= allowed {
-                let message = format!("{allowed} streams are reserved, and no more are allowed");
-                return Err(Refusal::new(Code::TooMany, message).into());
-            }
-            let operations = Operations::new(app, Streaming::GraphqlSseShared);
-            reserved.insert(token.as_str().into(), Reserved { operations, is_open: false });
+        let mut all = self.lock();
+        let allowed = app.options.connections_max;
+        if all.len() >= allowed {
+            let message = format!("{allowed} streams are reserved, and no more are allowed");
+            return Err(Refusal::new(Code::TooMany, message).into());
         }
-        let (all, drain, expiring) = (self.clone(), app.drain.clone(), token.clone());
-        let due = app.options.connection_init_timeout;
-        app.tracker.spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep(due) => {}
-                () = drain.cancelled() => {}
-            }
-            all.expire(&expiring);
-        });
+        // What expires waits for the lock, so it finds the entry.
+        let expiry = app.tracker.spawn(expire(self.clone(), token.clone(), app.clone())).abort_handle();
+        let operations = Operations::new(app, Streaming::GraphqlSseShared);
+        all.insert(token.as_str().into(), Reserved { operations, expiry: Some(expiry) });
         Ok(token)
     }
 
@@ -67,27 +60,32 @@ impl Reservations {
     pub(super) fn open(&self, token: &str) -> Result<(Arc<Operations>, Seat), Unopened> {
         let mut all = self.lock();
         let reserved = all.get_mut(token).ok_or(Unopened::Unknown)?;
-        if std::mem::replace(&mut reserved.is_open, true) {
-            return Err(Unopened::Open);
-        }
+        reserved.expiry.take().ok_or(Unopened::Open)?.abort();
         let seat = Seat { reservations: self.clone(), token: token.into() };
         Ok((Arc::clone(&reserved.operations), seat))
-    }
-
-    fn expire(&self, token: &str) {
-        let mut all = self.lock();
-        if all.get(token).is_some_and(|reserved| !reserved.is_open) {
-            let expired = all.remove(token);
-            drop(all);
-            if let Some(Reserved { operations, .. }) = expired {
-                operations.close();
-            }
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Reserved>> {
         // Entries are put in and taken out whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a reservation that is not taken up in time, or by the end of the server.
+async fn expire(reservations: Reservations, token: String, app: App) {
+    tokio::select! {
+        () = tokio::time::sleep(app.options.connection_init_timeout) => {}
+        () = app.drain.cancelled() => {}
+    }
+    let mut all = reservations.lock();
+    let expired = match all.get(token.as_str()) {
+        // Taken up in this moment: its seat ends it.
+        None | Some(Reserved { expiry: None, .. }) => None,
+        Some(Reserved { expiry: Some(_), .. }) => all.remove(token.as_str()),
+    };
+    drop(all);
+    if let Some(Reserved { operations, .. }) = expired {
+        operations.close();
     }
 }
 

@@ -88,8 +88,20 @@ impl EventStream {
             self.form().write(&Word::Gap { refusal, start }, &mut opening);
         }
         self.form().write(&Word::Opened { start, resumed }, &mut opening);
-        self.opening = Some(opening);
         self.told = Some(start);
+        self.respond(opening)
+    }
+
+    /// A response that says why there is none, and ends. Readers that come back by themselves do not on another status.
+    pub(super) fn refuse(mut self, refusal: &Refusal) -> Response {
+        let mut opening = String::new();
+        self.form().write(&Word::Failed { id: "", refusal }, &mut opening);
+        self.is_over = true;
+        self.respond(opening)
+    }
+
+    fn respond(mut self, opening: String) -> Response {
+        self.opening = Some(opening);
         let headers = [
             (header::CONTENT_TYPE, HeaderValue::from_static(self.form().content_type())),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -9,6 +9,8 @@
 
 /// The transcripts of `tests/conformance`, over a socket.
 mod conformance;
+/// The feed of whole events at `GET /events`.
+mod feed;
 /// Documents and JSON that want to do harm.
 mod hostile;
 /// Floors, sizes, words and tables of the house.
@@ -21,7 +23,7 @@ mod resume;
 mod rpc;
 /// Connections: limits, slow readers, the end of the server.
 mod sockets;
-/// Streaming forms of HTTP: event streams and multipart.
+/// GraphQL in streaming responses: event streams and multipart.
 mod streaming;
 /// graphql-sse's single connection mode.
 mod streaming_shared;

@@ -1,20 +1,24 @@
 //! `/graphql/stream`: graphql-sse's single connection mode, and its whole table of answers.
 
-use crate::support::{DEADLINE, Stream, TestServer, get, request};
+use crate::support::{DEADLINE, Stream, TestServer, get, request, sent};
+use fanfare::{
+    auth::Principal,
+    event::{Cursor, Draft, NewEvent},
+};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::time::timeout;
 
 const PATH: &str = "/graphql/stream";
 const TOKEN: &str = "x-graphql-event-stream-token";
-
-async fn sent(request: RequestBuilder) -> (u16, Value) {
-    let answer = request.send().await.unwrap();
-    let status = answer.status().as_u16();
-    let text = answer.text().await.unwrap();
-    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
-}
 
 async fn reserve(server: &TestServer) -> String {
     let answer = request(server, Method::PUT, PATH).send().await.unwrap();
@@ -265,4 +269,46 @@ async fn a_server_that_ends_ends_the_stream_and_its_reservations() {
     // Checks that nothing is left.
     tokio::task::spawn_blocking(move || server.stop()).await.unwrap();
     assert!(stream.rest().await.iter().all(|block| block.event != "complete"));
+}
+
+#[tokio::test]
+async fn operations_started_while_events_pour_in_miss_nothing() {
+    let server = TestServer::start();
+    let token = reserve(&server).await;
+    let mut stream = Stream::open(opening(&server, &token)).await;
+    let is_enough = Arc::new(AtomicBool::new(false));
+    let pouring = tokio::spawn({
+        let (hub, is_enough) = (server.hub.clone(), Arc::clone(&is_enough));
+        async move {
+            let mut number = 0;
+            while !is_enough.load(Ordering::Relaxed) {
+                let event = json!({ "id": number.to_string(), "type": "task.progress" }).to_string();
+                let event = NewEvent::new(Draft::from_json(&event).unwrap(), hub.limits()).unwrap();
+                hub.publish(&Principal::anonymous(), vec![event]).await.unwrap();
+                number += 1;
+            }
+        }
+    });
+    let mut names = HashMap::new();
+    for number in 0..40 {
+        let id = number.to_string();
+        let operation = json!({ "query": "subscription { tasks { id } }", "extensions": { "operationId": id, "ready": true } });
+        assert_eq!(sent(starting(&server, &token, &operation)).await.0, 202);
+        names.insert(id, None);
+    }
+    is_enough.store(true, Ordering::Relaxed);
+    pouring.await.unwrap();
+    let mut unfinished = names.len();
+    while unfinished > 0 {
+        let next = stream.named("next").await.json();
+        let seen = names.get_mut(next["id"].as_str().unwrap()).unwrap();
+        let extensions = &next["payload"]["extensions"];
+        let offset = Cursor::parse(extensions["cursor"].as_str().unwrap()).unwrap().offset;
+        match seen.replace(offset) {
+            None => assert_eq!(extensions["ready"], true, "the first word of an operation"),
+            Some(before) => assert_eq!(offset, before.next(), "without gap or repeat"),
+        }
+        unfinished -= usize::from(offset == server.hub.bounds().head);
+    }
+    stream.close(&server).await;
 }

@@ -6,7 +6,7 @@ mod stream;
 
 pub(crate) use server::{TestServer, post_json};
 pub(crate) use socket::{Frame, Socket};
-pub(crate) use stream::{Block, Stream, get, request};
+pub(crate) use stream::{Block, Stream, ask, get, request, sent, sse};
 
 use std::time::Duration;
 

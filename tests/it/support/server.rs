@@ -79,6 +79,15 @@ impl TestServer {
         answer["cursor"].as_str().unwrap().to_owned()
     }
 
+    /// Publishes `task.progress` events with these numbers as ids and gives their cursors.
+    pub(crate) async fn tasks(&self, numbers: std::ops::Range<u32>) -> Vec<String> {
+        let mut cursors = Vec::new();
+        for number in numbers {
+            cursors.push(self.publish("task.progress", json!({ "id": number.to_string() })).await);
+        }
+        cursors
+    }
+
     /// Ends the server now.
     pub(crate) fn stop(self) {}
 }

@@ -37,6 +37,27 @@ pub(crate) fn request(server: &TestServer, method: Method, path: &str) -> Reques
     reqwest::Client::new().request(method, server.url(path))
 }
 
+/// Posts a GraphQL operation for an answer of this media type.
+pub(crate) fn ask(server: &TestServer, accept: &str, operation: &Value) -> RequestBuilder {
+    request(server, Method::POST, "/graphql")
+        .header("accept", accept)
+        .header("content-type", "application/json")
+        .body(operation.to_string())
+}
+
+/// Posts a GraphQL operation for an event stream.
+pub(crate) fn sse(server: &TestServer, operation: &Value) -> RequestBuilder {
+    ask(server, "text/event-stream", operation)
+}
+
+/// Sends a request and gives status and answer, as JSON where it is some.
+pub(crate) async fn sent(request: RequestBuilder) -> (u16, Value) {
+    let answer = request.send().await.unwrap();
+    let status = answer.status().as_u16();
+    let text = answer.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
 /// A GET with these parameters.
 pub(crate) fn get(server: &TestServer, path: &str, parameters: &[(&str, &str)]) -> RequestBuilder {
     let url = reqwest::Url::parse_with_params(&server.url(path), parameters).unwrap();
@@ -117,6 +138,17 @@ impl Stream {
         let block = self.next().await;
         assert_eq!(block.event, event, "{block:?}");
         block
+    }
+
+    /// The next event of a feed is this one, and its cursor, which is returned, is its `id`.
+    pub(crate) async fn arrives(&mut self, id: u32) -> String {
+        let block = self.named("").await;
+        let event = block.json();
+        assert_eq!(
+            (&event["id"], &event["cursor"]),
+            (&id.to_string().into(), &Value::from(block.id.clone()))
+        );
+        block.id.unwrap()
     }
 
     /// Reads to the end, and gives the blocks.
