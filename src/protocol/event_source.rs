@@ -24,7 +24,7 @@ impl StreamForm for EventSource {
 
     fn write(&self, word: &Word<'_>, out: &mut String) {
         match *word {
-            Word::Opened { start, resumed } => {
+            Word::Opened { start: Some(start), resumed } => {
                 named("ready", Some(start), &format!(r#"{{"resumed":{resumed},"cursor":"{start}"}}"#), out);
             }
             Word::Gap { refusal, start } => named("gap", Some(start), &lost(refusal, start), out),
@@ -44,7 +44,7 @@ impl StreamForm for EventSource {
                 checkpoint(position, out);
                 named("ended", None, &told(&draining()), out);
             }
-            Word::Complete { .. } => {}
+            Word::Opened { start: None, .. } | Word::Complete { .. } => {}
         }
     }
 }
@@ -97,7 +97,7 @@ mod tests {
     fn an_event_is_a_message_with_its_cursor_and_all_else_has_a_name() {
         let (one, two) = (cursor(1), cursor(2));
         let words = [
-            Word::Opened { start: one, resumed: true },
+            Word::Opened { start: Some(one), resumed: true },
             Word::Next { id: "", cursor: Some(two), payload: r#"{"id":"e1"}"# },
             Word::Heartbeat { position: None },
             Word::Heartbeat { position: Some(two) },

@@ -26,7 +26,7 @@ impl StreamForm for GraphqlSse {
     fn write(&self, word: &Word<'_>, out: &mut String) {
         match *word {
             Word::Opened { start, .. } => {
-                let start = (!self.is_shared).then_some(start);
+                let start = start.filter(|_| !self.is_shared);
                 self.write(&Word::Heartbeat { position: start }, out);
             }
             Word::Next { id, cursor, payload } => {
@@ -97,7 +97,7 @@ mod tests {
     fn a_distinct_connection_names_cursors_and_no_operation() {
         let (one, two) = (cursor(1), cursor(2));
         let words = [
-            Word::Opened { start: one, resumed: false },
+            Word::Opened { start: Some(one), resumed: false },
             Word::Next { id: r#""a""#, cursor: Some(two), payload: r#"{"data":1}"# },
             Word::Heartbeat { position: None },
             Word::Heartbeat { position: Some(two) },
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_single_connection_names_operations_and_no_cursor() {
         let words = [
-            Word::Opened { start: cursor(1), resumed: false },
+            Word::Opened { start: Some(cursor(1)), resumed: false },
             Word::Next { id: r#""a""#, cursor: Some(cursor(2)), payload: r#"{"data":1}"# },
             Word::Complete { id: r#""a""# },
         ];

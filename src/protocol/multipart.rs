@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn a_part_is_closed_by_its_boundary_at_once_and_the_last_boundary_ends_all() {
         let words = [
-            Word::Opened { start: cursor(1), resumed: false },
+            Word::Opened { start: None, resumed: false },
             Word::Next { id: "", cursor: Some(cursor(2)), payload: r#"{"data":1}"# },
             Word::Heartbeat { position: Some(cursor(3)) },
             Word::Complete { id: "" },

@@ -17,8 +17,8 @@ use std::{fmt, time::Duration};
 pub enum Word<'a> {
     /// The first word of a response.
     Opened {
-        /// Nothing after this can be missed.
-        start: Cursor,
+        /// Nothing after this can be missed; none where nothing is followed.
+        start: Option<Cursor>,
         /// Does it continue after a position that the client gave?
         resumed: bool,
     },
@@ -145,7 +145,7 @@ pub(super) mod tests {
         let refusal = Refusal::field(Code::InvalidFilter, "type", "a\n\ndata: forged\r", "a\nb");
         let id = "\"a\\n\\nevent: complete\"";
         let words = [
-            Word::Opened { start: cursor(1), resumed: true },
+            Word::Opened { start: Some(cursor(1)), resumed: true },
             Word::Gap { refusal: &refusal, start: cursor(1) },
             Word::Failed { id, refusal: &refusal },
             Word::Complete { id },

@@ -119,7 +119,7 @@ impl Operations {
         if state.running.iter().any(|running| *running.id == *id) {
             return Err(Unclaimed::Duplicate);
         }
-        if state.running.len() >= self.operations_max || state.waiting.len() >= self.waiting_bytes_max {
+        if state.running.len() >= self.operations_max || state.waiting.len() > self.waiting_bytes_max {
             let message = format!(
                 "the stream has {} operations and {} bytes of answers that wait; allowed are {} and {}",
                 state.running.len(),

@@ -80,15 +80,14 @@ impl EventStream {
         }
     }
 
-    /// Opens the response, after a gap where there was one.
+    /// Opens the response where its subscription starts, after a gap where there was one.
     pub(super) fn open(mut self, start: Option<Cursor>, resumed: bool, gap: Option<&Refusal>) -> Response {
-        let start = start.unwrap_or_else(|| self.operations.position());
         let mut opening = String::new();
-        if let Some(refusal) = gap {
+        if let (Some(refusal), Some(start)) = (gap, start) {
             self.form().write(&Word::Gap { refusal, start }, &mut opening);
         }
         self.form().write(&Word::Opened { start, resumed }, &mut opening);
-        self.told = Some(start);
+        self.told = start;
         self.respond(opening)
     }
 

@@ -117,14 +117,18 @@ test("the same events arrive at every streaming client as over the WebSocket, on
   await Promise.all(
     lanes.map(async (lane) => {
       for (let number = lane; number < COUNT; number += lanes.length) {
-        await publish(server, { id: `e-${number}`, type: TYPE, source: "client-tests", data: { text: "a\nb\r\u2028" } });
+        await publish(server, {
+          id: `e-${number}`,
+          type: TYPE,
+          source: "client-tests",
+          data: { text: "a\nb\r\u2028" },
+        });
         if (number % 10 === 0) await publish(server, { id: `x-${number}`, type: "agent.log", source: "client-tests" });
       }
     }),
   );
   await publish(server, { id: "fence", type: FENCE, source: "client-tests" });
-  const fenced = (arrivals) =>
-    arrivals.until((items) => items.at(-1)?.type === FENCE && items, "receives the fence");
+  const fenced = (arrivals) => arrivals.until((items) => items.at(-1)?.type === FENCE && items, "receives the fence");
   await socket.arrivals.until((items) => items.at(-1)?.event.type === FENCE, "receives the fence");
   const reference = socket.arrivals.items.map(({ event }) => identity(event));
   assert.equal(reference.length, COUNT + 1);
@@ -147,14 +151,30 @@ test("queries, mutations and errors reach the clients of the streaming forms as 
       return collected;
     };
     const id = `by-${singleConnection}`;
-    const [published] = await within(all(`mutation { publish(event: { id: "${id}", type: "${TYPE}" }) { id } }`), "publishes");
+    const [published] = await within(
+      all(`mutation { publish(event: { id: "${id}", type: "${TYPE}" }) { id } }`),
+      "publishes",
+    );
     assert.equal(published.data.publish.id, id);
-    assert.deepEqual(await within(all(`{ event(id: "${id}") { type } }`), "asks"), [{ data: { event: { type: TYPE } } }]);
+    assert.deepEqual(await within(all(`{ event(id: "${id}") { type } }`), "asks"), [
+      { data: { event: { type: TYPE } } },
+    ]);
     const [refused] = await within(all("subscription { notifications { id } }"), "is refused");
     assert.equal(refused.errors[0].extensions.code, "UNAUTHENTICATED");
   }
   const { client } = subscribeApollo(t, server);
-  const { data } = await within(client.query({ query: gql`{ event(id: "by-true") { type } }` }), "Apollo asks");
+  const { data } = await within(
+    client.query({
+      query: gql`
+        {
+          event(id: "by-true") {
+            type
+          }
+        }
+      `,
+    }),
+    "Apollo asks",
+  );
   assert.equal(data.event.type, TYPE);
   const wrong = client.subscribe({ query: gql(`subscription { events(filter: { types: [] }) { id } }`) });
   const first = new Arrivals("a refused subscription");
@@ -211,7 +231,8 @@ test("clients of every streaming form come through a restart and resume without 
   const ready = await feed.live(2);
   assert.deepEqual([ready.resumed, ready.cursor], [true, feed.arrivals.items[4].cursor]);
   await publishNumbered(second, TYPE, 10, 12);
-  for (const { arrivals } of [distinct, feed, again]) await arrivals.first(({ id }) => id === "e-12", "receives the last event");
+  for (const { arrivals } of [distinct, feed, again])
+    await arrivals.first(({ id }) => id === "e-12", "receives the last event");
   assert.deepEqual(ids(distinct.arrivals.items), numbered(1, 12));
   assert.deepEqual(ids(feed.arrivals.items), numbered(1, 12));
   assert.deepEqual(ids([...apollo.arrivals.items, ...again.arrivals.items]), numbered(1, 12));

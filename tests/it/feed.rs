@@ -18,7 +18,7 @@ use reqwest::Method;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     sync::oneshot,
     time::timeout,
@@ -279,6 +279,35 @@ async fn a_slow_reader_gets_everything_from_the_log_when_its_budget_is_used_up()
     }
     assert!(server.hub.metrics().mailbox_lagged.get() > 0, "the reader must have fallen behind");
     feed.close(&server).await;
+}
+
+#[tokio::test]
+async fn many_events_at_once_leave_in_few_pieces() {
+    let server = TestServer::start();
+    let mut socket = BufReader::new(TcpStream::connect(server.address).await.unwrap());
+    socket.write_all(b"GET /events HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        socket.read_line(&mut line).await.unwrap();
+    }
+    let events = (0..2_000).map(|number| {
+        let event = json!({ "id": number.to_string(), "type": "task.progress" }).to_string();
+        NewEvent::new(Draft::from_json(&event).unwrap(), server.hub.limits()).unwrap()
+    });
+    server.hub.publish(&Principal::anonymous(), events.collect()).await.unwrap();
+    let (mut pieces, mut events) = (0, 0);
+    while events < 2_000 {
+        line.clear();
+        timeout(DEADLINE, socket.read_line(&mut line)).await.unwrap().unwrap();
+        let mut piece = vec![0; usize::from_str_radix(line.trim_end(), 16).unwrap() + 2];
+        socket.read_exact(&mut piece).await.unwrap();
+        events += String::from_utf8(piece).unwrap().matches("\ndata: {\"id\"").count();
+        pieces += 1;
+    }
+    assert!(pieces < 100, "2,000 events in {pieces} pieces");
+    drop(socket);
+    Stream::events(&server, "").await.close(&server).await;
 }
 
 /// A server whose log keeps so few events.

@@ -82,6 +82,10 @@ async fn queries_mutations_and_errors_are_one_result_and_complete() {
     for (operation, place, expected) in cases {
         let blocks = Stream::open(sse(&server, &operation)).await.rest().await;
         assert_eq!(names(&blocks), ["next", "complete"], "{operation}");
+        assert!(
+            blocks.iter().all(|block| block.id.is_none()),
+            "nothing is followed, so there is no position"
+        );
         let result = blocks.iter().find(|block| block.event == "next").unwrap().json();
         assert_eq!(result.pointer(place), Some(&expected), "{result}");
         assert_eq!(blocks.last().unwrap().data.as_deref(), Some(""));
