@@ -23,7 +23,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Poll, ready},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 /// So many bytes of payloads go into one piece of a body.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
@@ -39,6 +39,7 @@ pub(super) struct Operations {
     mailbox: Arc<Mailbox>,
     state: Mutex<State>,
     said: Notify,
+    taken_at: Mutex<Instant>,
     operations_max: usize,
     waiting_bytes_max: usize,
 }
@@ -105,6 +106,7 @@ impl Operations {
             mailbox: Arc::new(Mailbox::new(app.options.mailbox_bytes_max)),
             state: Mutex::default(),
             said: Notify::new(),
+            taken_at: Mutex::new(Instant::now()),
             operations_max: app.options.subscriptions_max,
             waiting_bytes_max: app.options.mailbox_bytes_max,
         })
@@ -203,12 +205,29 @@ impl Operations {
         least.unwrap_or_else(|| self.hub.cursor(self.hub.bounds().head))
     }
 
+    /// A piece of the response was taken.
+    pub(super) fn taken(&self) {
+        *self.taken_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// When the last piece of the response was taken.
+    pub(super) fn taken_at(&self) -> Instant {
+        *self.taken_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has everything ended?
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
     /// Ends everything at once.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
         state.running.clear();
         state.waiting.clear();
+        drop(state);
+        self.said.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

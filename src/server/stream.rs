@@ -4,7 +4,7 @@
 //! Invariants: one piece carries all that waits, up to 64 KiB, and the next is made when the peer has taken it, so what waits
 //! for a slow peer is bounded by its mailbox; after a while of silence something is said; when the server drains the
 //! response ends in order; when the peer goes the body is dropped, and with it every operation, at once.
-//! Not here: a peer that takes nothing (`write_deadline`).
+//! Not here: a peer that takes nothing of its socket (`write_deadline`).
 
 use super::{App, accept::Admission, operations::Operations, problem::Problem, reservations::Seat};
 use crate::{
@@ -15,14 +15,15 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderValue, header, request::Parts},
+    http::{HeaderValue, Version, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures_util::stream::unfold;
 use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep},
+    task::AbortHandle,
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 /// Proxies cut a response that is silent for longer than 30 to 60 seconds, some earlier.
@@ -43,18 +44,28 @@ pub(super) struct EventStream {
     /// The position that the peer was told last.
     told: Option<Cursor>,
     is_over: bool,
-    _share: OwnedSemaphorePermit,
+    watch: Option<AbortHandle>,
+    _share: Share,
     _seat: Option<Seat>,
     _counted: Counted,
 }
 
+/// What a streaming response has of its connection.
+#[derive(Debug)]
+pub(super) struct Share {
+    _subscription: OwnedSemaphorePermit,
+    /// Are there other responses on the connection at the same time?
+    is_multiplexed: bool,
+}
+
 /// One of the connection's subscriptions for a streaming response. Fails with `TOO_MANY`.
-pub(super) fn share(parts: &Parts) -> Result<OwnedSemaphorePermit, Problem> {
+pub(super) fn share(parts: &Parts) -> Result<Share, Problem> {
     // The accept loop gives every request its admission.
-    let share = parts.extensions.get::<Admission>().and_then(Admission::subscription);
-    share.ok_or_else(|| {
-        Refusal::new(Code::TooMany, "the connection has as many streams as it may have subscriptions").into()
-    })
+    let subscription = parts.extensions.get::<Admission>().and_then(Admission::subscription);
+    let subscription = subscription.ok_or_else(|| {
+        Refusal::new(Code::TooMany, "the connection has as many streams as it may have subscriptions")
+    })?;
+    Ok(Share { _subscription: subscription, is_multiplexed: parts.version == Version::HTTP_2 })
 }
 
 impl EventStream {
@@ -63,13 +74,17 @@ impl EventStream {
         app: &App,
         streaming: Streaming,
         operations: Arc<Operations>,
-        share: OwnedSemaphorePermit,
+        share: Share,
         seat: Option<Seat>,
     ) -> Self {
+        operations.taken();
+        let watch =
+            share.is_multiplexed.then(|| app.tracker.spawn(watch(app.clone(), Arc::clone(&operations))));
         EventStream {
             app: app.clone(),
             streaming,
             operations,
+            watch: watch.map(|task| task.abort_handle()),
             opening: None,
             silence: Box::pin(sleep(heartbeat_interval(app))),
             told: None,
@@ -140,6 +155,7 @@ impl EventStream {
         }
         let due = Instant::now() + heartbeat_interval(&self.app);
         self.silence.as_mut().reset(due);
+        self.operations.taken();
         (!out.is_empty()).then(|| Bytes::from(out))
     }
 
@@ -148,7 +164,8 @@ impl EventStream {
             self.told = Some(position);
         }
         // A response of many operations waits for more of them.
-        self.is_over = self.streaming != Streaming::GraphqlSseShared && self.operations.is_idle();
+        let waits = self.streaming == Streaming::GraphqlSseShared;
+        self.is_over = self.operations.is_closed() || (!waits && self.operations.is_idle());
     }
 
     fn heartbeat(&mut self, out: &mut String) {
@@ -170,7 +187,25 @@ impl EventStream {
 impl Drop for EventStream {
     fn drop(&mut self) {
         self.operations.close();
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
     }
+}
+
+/// Ends the operations of a response that shares its connection when its peer takes none of it for too long: the socket goes
+/// on for the others, and a body that nobody asks for a piece has no clock of its own.
+async fn watch(app: App, operations: Arc<Operations>) {
+    let patience = heartbeat_interval(&app) + app.options.write_timeout;
+    loop {
+        let due = operations.taken_at() + patience;
+        if due <= Instant::now() {
+            break;
+        }
+        sleep_until(due).await;
+    }
+    app.hub.metrics().slow_consumers_closed.inc();
+    operations.close();
 }
 
 fn heartbeat_interval(app: &App) -> Duration {

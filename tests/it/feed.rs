@@ -12,8 +12,6 @@ use fanfare::{
     metrics::Metrics,
     server::{self, App},
 };
-use http_body_util::Empty;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use reqwest::Method;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -202,33 +200,6 @@ async fn a_wrong_parameter_is_named_with_what_is_allowed() {
     }
     let (code, _) = sent(request(&server, Method::GET, "/events").header("accept", "application/json")).await;
     assert_eq!(code, 406);
-}
-
-#[tokio::test]
-async fn more_streams_on_a_connection_than_it_may_have_subscriptions_are_refused() {
-    let server = TestServer::with(|config| config.subscriptions_max = 1);
-    let socket = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
-    let (mut client, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), socket).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let mut ask = || {
-        let url = format!("http://{}/events", server.address);
-        client.send_request(hyper::Request::get(url).body(Empty::<bytes::Bytes>::new()).unwrap())
-    };
-    let first = ask().await.unwrap();
-    assert_eq!(first.status(), 200);
-    assert_eq!(ask().await.unwrap().status(), 429);
-    drop(first);
-    let ended = async {
-        while server.hub.metrics().streams_open.get() > 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(DEADLINE, ended).await.expect("a stream that is reset ends");
-    assert_eq!(ask().await.unwrap().status(), 200);
-    connection.abort();
-    // The socket goes with its task.
-    assert!(connection.await.unwrap_err().is_cancelled());
 }
 
 #[tokio::test]

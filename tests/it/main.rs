@@ -17,6 +17,8 @@ mod hostile;
 mod house;
 /// Queries, mutations and ways in over HTTP.
 mod http;
+/// Several streaming responses on one connection.
+mod multiplexed;
 /// Start positions, restarts, other logs.
 mod resume;
 /// JSON-RPC over POST and WebSocket.
