@@ -54,11 +54,13 @@ counts! {
     replays_running: Gauge = Gauge::default();
     /// Open WebSocket connections.
     connections_open: Gauge = Gauge::default();
+    /// Open streaming responses: event streams and multipart subscriptions.
+    streams_open: Gauge = Gauge::default();
     /// Times that a reader of the live ring fell behind it and went back to the log.
     tail_lagged: Counter = Counter::default();
     /// Times that a subscription outgrew its connection's budget and went back to the log.
     mailbox_lagged: Counter = Counter::default();
-    /// Connections closed because the peer took nothing for too long.
+    /// Connections and streams ended because the peer took nothing for too long.
     slow_consumers_closed: Counter = Counter::default();
     /// Seconds of a commit of the log, group by group.
     log_append_seconds: Histogram = Histogram::new([0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0]);

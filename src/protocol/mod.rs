@@ -10,10 +10,14 @@ mod closing;
 #[cfg(test)]
 mod conformance;
 mod errors;
+mod event_source;
+mod graphql_sse;
 pub mod jsonrpc;
 mod message;
+mod multipart;
 mod replaced;
 mod session;
+mod streaming;
 mod text;
 mod transport_ws;
 
@@ -22,6 +26,7 @@ pub use errors::write_errors;
 pub use message::ID_BYTES_MAX;
 pub use replaced::with_replaced;
 pub use session::{Action, HELD_BYTES_MAX, Key, Options, Session};
+pub use streaming::{StreamForm, Streaming, Word};
 
 use crate::event::Json;
 use serde_json::{Map, Value};

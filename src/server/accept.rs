@@ -1,8 +1,8 @@
-//! The accept loop: a bound on connections, a deadline for request headers, `TCP_NODELAY`, and an orderly end.
+//! The accept loop: a bound on connections, deadlines for request headers and for writes, `TCP_NODELAY`, and an orderly end.
 //!
 //! Why not `axum::serve`: it sets no timer, which turns hyper's header deadline off, and it has no bound on connections.
 
-use super::Options;
+use super::{App, write_deadline::WriteDeadline};
 use axum::Router;
 use hyper::{
     Request,
@@ -14,6 +14,7 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
+use prometheus_client::metrics::counter::Counter;
 use std::{
     io,
     sync::{
@@ -26,25 +27,61 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 /// After an accept that failed for want of descriptors or memory; without a pause the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The kernel holds so many bytes that it has not sent; more wait in the server or in the log, where they are counted and can
+/// be overtaken. By itself it would take megabytes for a peer that does not read. Other systems keep their own bound.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 const HTTP2_STREAMS_MAX: u32 = 256;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// What hyper holds for a peer that takes nothing: two pieces of a stream. Its own default is four times as much.
+const BUFFER_BYTES_MAX: usize = 128 * 1024;
 
-/// A connection's share of [`Options::connections_max`]; an upgraded socket keeps it until it is closed.
+/// A connection's share of [`Options::connections_max`](super::Options::connections_max); an upgraded socket keeps it until
+/// it is closed.
 #[derive(Clone, Debug)]
-pub(super) struct Admission(#[allow(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
+pub(super) struct Admission(Arc<Share>);
 
-/// Accepts until the token is cancelled; connections are tracked and finish what they have begun.
-pub(super) async fn run(
-    listener: &TcpListener,
-    router: &Router,
-    options: &Options,
-    drain: &CancellationToken,
-    tracker: &TaskTracker,
-) {
+#[derive(Debug)]
+struct Share {
+    _connection: OwnedSemaphorePermit,
+    subscriptions: Arc<Semaphore>,
+}
+
+impl Admission {
+    fn new(connection: OwnedSemaphorePermit, subscriptions_max: usize) -> Self {
+        let subscriptions = Arc::new(Semaphore::new(subscriptions_max));
+        Admission(Arc::new(Share { _connection: connection, subscriptions }))
+    }
+
+    /// One of the connection's subscriptions, while a streaming response lives; none when all are taken.
+    pub(super) fn subscription(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.subscriptions).try_acquire_owned().ok()
+    }
+}
+
+/// What every connection is held to.
+#[derive(Clone, Debug)]
+struct Terms {
+    header_timeout: Duration,
+    write_timeout: Duration,
+    /// Counts the connections that were cut because their peer took nothing.
+    cut: Counter,
+    drain: CancellationToken,
+}
+
+/// Accepts until the server drains; connections are tracked and finish what they have begun.
+pub(super) async fn run(listener: &TcpListener, router: &Router, app: &App) {
+    let (drain, options) = (&app.drain, &app.options);
+    let terms = Terms {
+        header_timeout: options.header_timeout,
+        write_timeout: options.write_timeout,
+        cut: app.hub.metrics().slow_consumers_closed.clone(),
+        drain: drain.clone(),
+    };
     let connections = Arc::new(Semaphore::new(options.connections_max));
     loop {
         let admission = tokio::select! {
@@ -59,14 +96,8 @@ pub(super) async fn run(
         };
         match stream {
             Ok((stream, _)) => {
-                let admission = Admission(Arc::new(permit));
-                tracker.spawn(serve(
-                    stream,
-                    router.clone(),
-                    options.header_timeout,
-                    admission,
-                    drain.clone(),
-                ));
+                let admission = Admission::new(permit, options.subscriptions_max);
+                app.tracker.spawn(serve(stream, router.clone(), admission, terms.clone()));
             }
             Err(error) => pause(&error).await,
         }
@@ -81,15 +112,9 @@ async fn pause(error: &io::Error) {
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    router: Router,
-    header_timeout: Duration,
-    admission: Admission,
-    drain: CancellationToken,
-) {
-    // Events are small and wanted now; a failure here only costs latency.
-    let _ = stream.set_nodelay(true);
+async fn serve(stream: TcpStream, router: Router, admission: Admission, terms: Terms) {
+    let header_timeout = terms.header_timeout;
+    set_options(&stream);
     let router = TowerToHyperService::new(router);
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&has_asked);
@@ -98,8 +123,14 @@ async fn serve(
         request.extensions_mut().insert(admission.clone());
         router.call(request)
     });
+    let stream = WriteDeadline::new(stream, terms.write_timeout, terms.cut);
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_headers(64);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_headers(64)
+        .max_buf_size(BUFFER_BYTES_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -115,7 +146,7 @@ async fn serve(
             tracing::debug!("a peer never got to its first request");
             return;
         }
-        () = drain.cancelled() => {
+        () = terms.drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -123,6 +154,14 @@ async fn serve(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended badly");
     }
+}
+
+/// Sets what every socket needs; a failure costs latency or memory only.
+pub(super) fn set_options(stream: &TcpStream) {
+    // Events are small and wanted now.
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
 }
 
 /// Ends when the first request has not come in time: hyper's own deadline begins only once it knows the version of HTTP, and
@@ -149,8 +188,13 @@ mod tests {
             peer.write_all(begun.as_bytes()).await.unwrap();
             let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
             let due = Duration::from_secs(10);
-            let served =
-                serve(stream, Router::new(), due, Admission(Arc::new(permit)), CancellationToken::new());
+            let terms = Terms {
+                header_timeout: due,
+                write_timeout: due,
+                cut: Counter::default(),
+                drain: CancellationToken::new(),
+            };
+            let served = serve(stream, Router::new(), Admission::new(permit, 1), terms);
             assert!(timeout(6 * due, served).await.is_ok(), "{begun:?} held its connection");
         }
     }

@@ -1,6 +1,6 @@
-//! `POST /events`: CloudEvents in three modes, and our own JSON.
+//! `POST /events`: CloudEvents in three modes, and our own JSON. GET is the feed.
 
-use super::{App, body, problem::Problem};
+use super::{App, body, feed, problem::Problem};
 use crate::{
     error::Refusal,
     event::NewEvent,
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 /// The routes of this room.
 pub(super) fn routes() -> Router<App> {
-    Router::new().route("/events", post(publish).fallback(not_allowed))
+    Router::new().route("/events", post(publish).get(feed::follow).fallback(not_allowed))
 }
 
 async fn publish(State(app): State<App>, request: Request) -> Result<Response, Problem> {
@@ -60,6 +60,6 @@ pub(super) fn ingest_problem(error: IngestError) -> Problem {
 }
 
 async fn not_allowed() -> Problem {
-    Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, "events are published by POST")
-        .with_header(header::ALLOW, "POST")
+    Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, "events are published by POST and followed by GET")
+        .with_header(header::ALLOW, "GET, POST")
 }

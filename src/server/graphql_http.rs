@@ -1,28 +1,36 @@
-//! GraphQL over HTTP (GraphQL-over-HTTP specification, draft): queries and mutations by POST, queries by GET.
+//! GraphQL over HTTP (GraphQL-over-HTTP specification, draft): queries and mutations by POST, queries by GET, and one
+//! subscription a response for clients that take a stream.
 //!
 //! Invariants: a POST body is `application/json`, which a browser never sends to another origin unasked; a GET never changes
 //! anything; the answer's media type is the one that the client prefers.
 
 use super::{
     App, body,
-    operation::{self, Answer, Does},
+    negotiation::{self, Accepted, Media},
+    operation::{self, Admitted, Answer, Does},
+    operations::{Begun, Operations},
     problem::{Problem, status},
+    stream::{self, EventStream},
     upgrade,
 };
 use crate::{
     error::{Code, Refusal},
     event::{Json, json},
-    protocol::Operation,
+    protocol::{Operation, Streaming},
 };
 use axum::{
     Router,
+    body::Body,
     extract::{Query, Request, State},
-    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+    http::{Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Redirect, Response},
     routing::any,
 };
 use serde_json::{Map, Value};
 use std::collections::HashMap;
+
+const NEEDS_STREAM: &str = "a subscription needs a WebSocket at this same address, or an answer that streams: \
+                            text/event-stream or multipart/mixed;subscriptionSpec=1.0";
 
 /// The routes of this room.
 pub(super) fn routes() -> Router<App> {
@@ -34,72 +42,100 @@ async fn graphql(State(app): State<App>, request: Request) -> Response {
     if upgrade::is_wanted(&parts.headers) {
         return upgrade::graphql(app, &mut parts).await;
     }
-    if parts.method == Method::GET && wants_page(&parts) {
+    if parts.method == Method::GET && negotiation::wants_page(&parts) {
         return Redirect::to("/graphiql").into_response();
     }
-    let Some(media) = Media::accepted(&parts.headers) else {
-        let offered = "the answer is application/graphql-response+json or application/json";
-        return Problem::with_status(StatusCode::NOT_ACCEPTABLE, offered).into_response();
+    answer(&app, &parts, body).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Executes the operation of a GET or a POST and answers in the form that suits it and the client.
+pub(super) async fn answer(app: &App, parts: &Parts, body: Body) -> Result<Response, Problem> {
+    let accepted = Accepted::of(&parts.headers);
+    if accepted.is_nothing() {
+        let offered = "the answer is application/graphql-response+json, application/json, text/event-stream or \
+                       multipart/mixed;subscriptionSpec=1.0";
+        return Err(Problem::with_status(StatusCode::NOT_ACCEPTABLE, offered));
+    }
+    // Who takes a stream only reads the status of what is no stream.
+    let media = accepted.media.unwrap_or(Media::GraphqlResponse);
+    let operation = match read(app, parts, body).await? {
+        Ok(operation) => operation,
+        Err(refusal) => return Ok(media.refuse(&refusal)),
     };
-    let asked = match parts.method {
-        Method::GET => from_query(&parts),
-        Method::POST => match post_text(&app, &parts, body).await {
-            Ok(text) => from_json(&text),
-            Err(problem) => return problem.into_response(),
-        },
-        _ => return not_allowed("only GET and POST are allowed"),
-    };
-    match asked.and_then(|operation| operation::admit(&app, operation)) {
-        Err(refusal) => media.answer(&operation::refused(&refusal), refused_status(media, &refusal)),
-        Ok(admitted) => match (admitted.does(), &parts.method) {
-            (Does::Subscribe, _) => {
-                let refusal =
-                    Refusal::new(Code::BadRequest, "a subscription needs a WebSocket, at this same address");
-                media.answer(&operation::refused(&refusal), refused_status(media, &refusal))
-            }
-            (Does::Mutate, &Method::GET) => not_allowed("a mutation needs POST"),
-            (Does::Mutate | Does::Query, _) => {
-                let answer = operation::execute(&app, admitted).await;
-                let status = if answer.is_request_error { media.request_error() } else { StatusCode::OK };
-                media.answer(&answer, status)
-            }
-        },
+    let admitted = operation::admit(app, operation);
+    let does = admitted.as_ref().map(Admitted::does);
+    match (does, parts.method == Method::GET) {
+        (Ok(Does::Mutate), true) => return Err(not_allowed("a mutation needs POST")),
+        (Ok(Does::Subscribe), _) if accepted.streaming.is_none() => {
+            return Ok(media.refuse(&Refusal::new(Code::BadRequest, NEEDS_STREAM)));
+        }
+        (Ok(_) | Err(_), _) => {}
+    }
+    // What has one answer gets it without a stream wherever the client takes it so.
+    match (accepted.streaming, accepted.media, does) {
+        (Some(streaming), _, Ok(Does::Subscribe)) | (Some(streaming), None, _) => {
+            stream(app, parts, streaming, admitted).await
+        }
+        (None | Some(_), _, _) => Ok(match admitted {
+            Ok(admitted) => media.execute(app, admitted).await,
+            Err(refusal) => media.refuse(&refusal),
+        }),
     }
 }
 
-fn not_allowed(why: &'static str) -> Response {
-    Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, why)
-        .with_header(header::ALLOW, "GET, POST")
-        .into_response()
+/// One operation in a response of its own: graphql-sse's distinct connections, or multipart.
+async fn stream(
+    app: &App,
+    parts: &Parts,
+    streaming: Streaming,
+    admitted: Result<Admitted, Refusal>,
+) -> Result<Response, Problem> {
+    let share = stream::share(parts)?;
+    let operations = Operations::new(app, streaming);
+    let claim = operations.claim("").expect("a new response has room for its one operation");
+    let resume = negotiation::last_event_id(&parts.headers);
+    let begun = match (admitted, resume) {
+        (Err(refusal), _) | (_, Err(refusal)) => Begun::Not(operation::refused(&refusal).text),
+        (Ok(admitted), Ok(resume)) if admitted.does() == Does::Subscribe => claim
+            .subscribe(app, admitted, resume)
+            .await
+            .map_not(|not| operation::not_executed(&not.into_errors())),
+        (Ok(admitted), Ok(_)) => Begun::Not(operation::execute(app, admitted).await.text),
+    };
+    let start = claim.start();
+    // What did not begin has its whole answer already.
+    if let Begun::Not(text) = begun {
+        claim.answer(&text);
+    }
+    Ok(EventStream::new(app, streaming, operations, share, None).open(start, false, None))
 }
 
-/// The media types of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Media {
-    /// `application/graphql-response+json`: the status tells a request error.
-    GraphqlResponse,
-    /// `application/json`: a well-formed request is always answered with 200.
-    Json,
+/// The operation of a request: whether it is one, and whether it is well formed.
+pub(super) async fn read(
+    app: &App,
+    parts: &Parts,
+    body: Body,
+) -> Result<Result<Operation, Refusal>, Problem> {
+    match parts.method {
+        Method::GET => Ok(from_query(parts)),
+        Method::POST => post_text(app, parts, body).await.map(|text| from_json(&text)),
+        _ => Err(not_allowed("only GET and POST are allowed")),
+    }
+}
+
+fn not_allowed(why: &'static str) -> Problem {
+    Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, why).with_header(header::ALLOW, "GET, POST")
 }
 
 impl Media {
-    /// The type that the `Accept` header likes best; without a header the older one. `None` when it likes neither.
-    fn accepted(headers: &HeaderMap) -> Option<Media> {
-        let values: Vec<&str> =
-            headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-        if values.is_empty() {
-            return Some(Media::Json);
-        }
-        let ranges = values.iter().flat_map(|value| value.split(',')).filter_map(range);
-        // Of equal weights the first one counts.
-        ranges.reduce(|best, next| if next.1 > best.1 { next } else { best }).map(|(media, _)| media)
+    async fn execute(self, app: &App, admitted: Admitted) -> Response {
+        let answer = operation::execute(app, admitted).await;
+        let status = if answer.is_request_error { self.request_error() } else { StatusCode::OK };
+        self.answer(&answer, status)
     }
 
-    const fn name(self) -> &'static str {
-        match self {
-            Media::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
-            Media::Json => "application/json; charset=utf-8",
-        }
+    fn refuse(self, refusal: &Refusal) -> Response {
+        self.answer(&operation::refused(refusal), refused_status(self, refusal))
     }
 
     const fn request_error(self) -> StatusCode {
@@ -114,22 +150,6 @@ impl Media {
     }
 }
 
-/// A media range that we can answer, with its weight in thousandths.
-fn range(text: &str) -> Option<(Media, u16)> {
-    let mut parts = text.split(';').map(str::trim);
-    let media = match parts.next()?.to_ascii_lowercase().as_str() {
-        "application/graphql-response+json" => Media::GraphqlResponse,
-        "application/json" | "application/*" | "*/*" => Media::Json,
-        _ => return None,
-    };
-    let weight = parts
-        .find_map(|parameter| parameter.strip_prefix("q="))
-        .map_or(Some(1.0), |text| text.parse::<f32>().ok())?;
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000")]
-    let weight = (weight.clamp(0.0, 1.0) * 1000.0) as u16;
-    (weight > 0).then_some((media, weight))
-}
-
 /// What is not well formed is 400 in either media type; what does not parse or validate is so only in the newer one.
 fn refused_status(media: Media, refusal: &Refusal) -> StatusCode {
     match (media, refusal.code, refusal.detail("field").is_some()) {
@@ -138,12 +158,7 @@ fn refused_status(media: Media, refusal: &Refusal) -> StatusCode {
     }
 }
 
-fn wants_page(parts: &Parts) -> bool {
-    let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accept.contains("text/html") && !parts.uri.query().unwrap_or_default().contains("query=")
-}
-
-async fn post_text(app: &App, parts: &Parts, body: axum::body::Body) -> Result<String, Problem> {
+async fn post_text(app: &App, parts: &Parts, body: Body) -> Result<String, Problem> {
     match body::media_type(&parts.headers)?.as_deref() {
         Some("application/json") => body::read_text(app, body).await,
         Some(_) | None => {

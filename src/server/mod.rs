@@ -11,19 +11,26 @@ mod admin;
 mod assets;
 mod body;
 mod events;
+mod feed;
 mod graphql_http;
+mod graphql_stream;
 mod graphql_ws;
 mod jobs;
+mod negotiation;
 mod operation;
+mod operations;
 mod problem;
+mod reservations;
 mod rpc;
 mod rpc_http;
 mod rpc_ws;
 mod scratch;
 mod socket;
+mod stream;
 mod upgrade;
 mod webhooks;
 mod wire;
+mod write_deadline;
 
 use crate::{
     auth::Principal,
@@ -32,6 +39,7 @@ use crate::{
     hub::Hub,
 };
 use axum::Router;
+use reservations::Reservations;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -55,7 +63,7 @@ pub struct Options {
     pub body_timeout: Duration,
     /// A GraphQL WebSocket must have sent `connection_init` by then.
     pub connection_init_timeout: Duration,
-    /// A WebSocket is pinged so often.
+    /// A WebSocket is pinged so often; a streaming response says something so often, and every 15 seconds at least.
     pub ping_interval: Duration,
     /// A WebSocket that has sent nothing for so long after a ping is closed.
     pub pong_timeout: Duration,
@@ -104,6 +112,7 @@ pub struct App {
     tracker: TaskTracker,
     scratches: scratch::Scratches,
     documents: Documents,
+    reservations: Reservations,
 }
 
 impl fmt::Debug for App {
@@ -125,6 +134,7 @@ impl App {
             tracker: TaskTracker::new(),
             scratches: scratch::Scratches::default(),
             documents,
+            reservations: Reservations::default(),
         }
     }
 
@@ -140,6 +150,7 @@ fn router(app: App) -> Router {
         .merge(admin::routes())
         .merge(assets::routes(&app.options))
         .merge(graphql_http::routes())
+        .merge(graphql_stream::routes())
         .merge(events::routes())
         .merge(rpc_http::routes())
         .merge(webhooks::routes())
@@ -147,12 +158,12 @@ fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Serves until `shutdown` is done, then ends in order: no new connections, every WebSocket closed with 1012 so that clients
-/// come back and resume, requests answered, all within [`Options::shutdown_grace`].
+/// Serves until `shutdown` is done, then ends in order: no new connections, every WebSocket closed with 1012 and every
+/// stream ended so that clients come back and resume, requests answered, all within [`Options::shutdown_grace`].
 pub async fn run(listener: TcpListener, app: App, shutdown: impl Future<Output = ()>) {
     let router = router(app.clone());
     tokio::select! {
-        () = accept::run(&listener, &router, &app.options, &app.drain, &app.tracker) => {}
+        () = accept::run(&listener, &router, &app) => {}
         () = shutdown => {}
     }
     app.drain.cancel();

@@ -9,7 +9,8 @@ use super::App;
 use crate::{
     auth::Principal,
     error::{Code, Refusal},
-    fanout::{Key, Mailbox, Subscription},
+    event::{Cursor, StartPosition},
+    fanout::{Asked, Key, Mailbox, Subscription},
     graphql::{
         self, SelectionForm,
         error::{complete, graphql_error},
@@ -36,6 +37,24 @@ pub(super) enum Begun {
     Live(Subscription),
     /// Nothing was executed: a JSON array of errors.
     Refused(String),
+}
+
+/// Why a subscription did not begin; either holds a JSON array of errors.
+#[derive(Debug)]
+pub(super) enum NotBegun {
+    /// The request itself is wrong (GraphQL specification, "request error").
+    Invalid(String),
+    /// The request is right, but what it asks for cannot be had, such as a position that is gone.
+    Refused(String),
+}
+
+impl NotBegun {
+    /// The errors.
+    pub(super) fn into_errors(self) -> String {
+        match self {
+            NotBegun::Invalid(errors) | NotBegun::Refused(errors) => errors,
+        }
+    }
 }
 
 /// The answer to a query or mutation.
@@ -68,6 +87,11 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
+    /// Does the client want to be told when the subscription can miss nothing any more?
+    pub(super) fn wants_ready(&self) -> bool {
+        self.operation.wants_ready()
+    }
+
     /// What it does.
     pub(super) fn does(&self) -> Does {
         match self.kind {
@@ -99,10 +123,9 @@ pub(super) async fn begin(app: &App, operation: Operation, mailbox: &Arc<Mailbox
         Err(refusal) => return Begun::Refused(errors(&refusal)),
     };
     if admitted.kind == OperationType::Subscription {
-        let subscribed = AssertUnwindSafe(subscribe(app, admitted, mailbox, key)).catch_unwind().await;
-        return match subscribed.unwrap_or_else(|_| Err(errors(&defect()))) {
+        return match subscribe(app, admitted, None, mailbox, key).await {
             Ok(subscription) => Begun::Live(subscription),
-            Err(errors) => Begun::Refused(errors),
+            Err(not_begun) => Begun::Refused(not_begun.into_errors()),
         };
     }
     let response = respond(app, admitted).await;
@@ -112,12 +135,26 @@ pub(super) async fn begin(app: &App, operation: Operation, mailbox: &Arc<Mailbox
     }
 }
 
+/// Begins a subscription, which delivers into the mailbox under the key. It resumes after the cursor, if there is one,
+/// whatever its argument says.
+pub(super) async fn subscribe(
+    app: &App,
+    admitted: Admitted,
+    resume: Option<Cursor>,
+    mailbox: &Arc<Mailbox>,
+    key: Key,
+) -> Result<Subscription, NotBegun> {
+    // A defect of a resolver costs this operation and nobody else.
+    let followed = AssertUnwindSafe(follow(app, admitted, resume, mailbox, key)).catch_unwind().await;
+    followed.unwrap_or_else(|_| Err(NotBegun::Refused(errors(&defect()))))
+}
+
 /// Executes a query or mutation.
 pub(super) async fn execute(app: &App, admitted: Admitted) -> Answer {
     let response = respond(app, admitted).await;
     let is_request_error = is_request_error(&response);
     let text = match is_request_error {
-        true => format!(r#"{{"errors":{}}}"#, encode(&response.errors)),
+        true => not_executed(&encode(&response.errors)),
         false => encode(&response),
     };
     Answer { text, is_request_error }
@@ -125,7 +162,12 @@ pub(super) async fn execute(app: &App, admitted: Admitted) -> Answer {
 
 /// The answer to an operation that was refused before it reached the executor.
 pub(super) fn refused(refusal: &Refusal) -> Answer {
-    Answer { text: format!(r#"{{"errors":{}}}"#, errors(refusal)), is_request_error: true }
+    Answer { text: not_executed(&errors(refusal)), is_request_error: true }
+}
+
+/// The response to what was not executed, for a JSON array of errors.
+pub(super) fn not_executed(errors: &str) -> String {
+    format!(r#"{{"errors":{errors}}}"#)
 }
 
 async fn respond(app: &App, admitted: Admitted) -> Response {
@@ -145,24 +187,32 @@ fn defect() -> Refusal {
     Refusal::new(Code::Internal, "the operation could not be executed")
 }
 
-async fn subscribe(
+async fn follow(
     app: &App,
     admitted: Admitted,
+    resume: Option<Cursor>,
     mailbox: &Arc<Mailbox>,
     key: Key,
-) -> Result<Subscription, String> {
+) -> Result<Subscription, NotBegun> {
     let name = admitted.operation.operation_name.as_deref();
     let request = request(&admitted, &app.principal());
-    let asked =
-        graphql::prepare(&app.schema, request, &app.principal()).await.map_err(|errors| encode(&errors))?;
+    let asked = graphql::prepare(&app.schema, request, &app.principal()).await.map_err(|errors| {
+        let text = encode(&errors);
+        match errors.iter().all(|error| error.path.is_empty()) {
+            true => NotBegun::Invalid(text),
+            false => NotBegun::Refused(text),
+        }
+    })?;
     let selection =
         selection::select(&admitted.document, name, &admitted.variables, graphql::REQUIRED_ARGUMENTS)
-            .map_err(|refusal| errors(&refusal))?;
+            .map_err(|refusal| NotBegun::Invalid(errors(&refusal)))?;
     let form = SelectionForm::new(app.schema.clone(), &selection.text, app.principal().view());
+    let start = resume.map_or(asked.start, StartPosition::After);
+    let asked = Asked { start, ..asked };
     app.fanout
         .subscribe(&app.principal(), Arc::new(form), asked, (mailbox, key))
         .await
-        .map_err(|refusal| errors(&refusal))
+        .map_err(|refusal| NotBegun::Refused(errors(&refusal)))
 }
 
 fn request(admitted: &Admitted, principal: &Principal) -> Request {

@@ -11,6 +11,7 @@ use super::{
     rpc_ws::RpcSpeaker,
     socket::{self, Speaker},
     wire::{Wire, accept_key},
+    write_deadline::WriteDeadline,
 };
 use crate::{
     error::{Code, Refusal},
@@ -128,8 +129,12 @@ impl Handshake {
 
 /// The stream under an upgraded connection.
 fn open(upgraded: Upgraded, app: &App) -> Option<Wire> {
-    let parts = downcast::<TokioIo<TcpStream>>(upgraded).ok()?;
-    Some(Wire::new(parts.io.into_inner(), parts.read_buf.to_vec(), app.options.request_bytes_max))
+    let parts = downcast::<TokioIo<WriteDeadline<TcpStream>>>(upgraded).ok()?;
+    Some(Wire::new(
+        parts.io.into_inner().into_inner(),
+        parts.read_buf.to_vec(),
+        app.options.request_bytes_max,
+    ))
 }
 
 fn malformed(message: &'static str) -> Problem {

@@ -26,10 +26,6 @@ use tokio_tungstenite::tungstenite::{
 
 /// What clients send is small; a larger message is read in steps of this many bytes.
 const READ_BUFFER_BYTES: usize = 1024;
-/// The kernel holds so many bytes that it has not sent; more wait here or in the log, where they can be overtaken. By
-/// itself it would take megabytes for a peer that does not read.
-#[cfg(target_os = "linux")]
-const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// RFC 6455, section 5.2: the low bits of a frame's first byte.
 const OPCODE_BITS: u8 = 0x0f;
 
@@ -154,7 +150,6 @@ impl Wire {
             .write_buffer_size(0)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
-        bound_unsent(&stream);
         let context = WebSocketContext::from_partially_read(read_already, Role::Server, Some(config));
         Wire { stream, context, backlog: Backlog::new(), may_hold_message: true, is_broken: false }
     }
@@ -263,16 +258,6 @@ impl Wire {
         }
     }
 }
-
-#[cfg(target_os = "linux")]
-fn bound_unsent(stream: &TcpStream) {
-    // A failure costs memory only.
-    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
-}
-
-/// Other systems keep their own bound.
-#[cfg(not(target_os = "linux"))]
-fn bound_unsent(_stream: &TcpStream) {}
 
 /// Writes until everything is written or the socket takes no more; says how much it took.
 fn write_some(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {

@@ -15,7 +15,9 @@ async fn pair() -> (Wire, WebSocketStream<TcpStream>) {
     socket.set_recv_buffer_size(4096).unwrap();
     let connecting = socket.connect(listener.local_addr().unwrap());
     let (peer, accepted) = tokio::join!(connecting, listener.accept());
-    let wire = Wire::new(accepted.unwrap().0, Vec::new(), MESSAGE_BYTES_MAX);
+    let accepted = accepted.unwrap().0;
+    crate::server::accept::set_options(&accepted);
+    let wire = Wire::new(accepted, Vec::new(), MESSAGE_BYTES_MAX);
     (wire, WebSocketStream::from_raw_socket(peer.unwrap(), Role::Client, None).await)
 }
 

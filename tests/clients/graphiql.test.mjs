@@ -3,34 +3,12 @@ import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
-import { chromium } from "playwright-core";
+import { openBrowser } from "./browser.mjs";
 import { publish } from "./clients.mjs";
-import { startServer, temporaryDirectory } from "./server.mjs";
-import { DEADLINE_MS, within } from "./wait.mjs";
+import { startServer } from "./server.mjs";
+import { DEADLINE_MS } from "./wait.mjs";
 
 const ARTIFACTS = resolve(process.env.ARTIFACTS ?? join(import.meta.dirname, "../../artifacts"));
-
-async function openBrowser(t) {
-  const browser = await chromium.launchPersistentContext(temporaryDirectory(), {
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    headless: true,
-    viewport: { width: 1400, height: 900 },
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      // No name resolves: what is not bundled fails here as it would on a machine without internet.
-      "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    ],
-  });
-  t.after(() => within(browser.close(), "the browser ends"));
-  browser.setDefaultTimeout(DEADLINE_MS * 3);
-  return browser;
-}
 
 /** Runs the examples of the page as a visitor does, and publishes while a subscription runs. */
 async function visit(server, page) {

@@ -34,7 +34,7 @@ const AT_HOME: [(&str, &[&str]); 11] = [
     ("async_graphql::", &["graphql/", "server/operation.rs"]),
     ("axum::", &["server/"]),
     ("hyper", &["server/accept.rs", "server/upgrade.rs"]),
-    ("tungstenite::", &["server/wire.rs", "server/socket.rs", "cli/tail/"]),
+    ("tungstenite::", &["server/wire.rs", "server/socket.rs", "cli/tail/", "cli/bench/"]),
     ("rusqlite::", &["log/"]),
     ("Event::logged(", &["log/", "event/"]),
     ("StoredEvent", &["log/", "event/"]),

@@ -9,18 +9,26 @@
 
 /// The transcripts of `tests/conformance`, over a socket.
 mod conformance;
+/// The feed of whole events at `GET /events`.
+mod feed;
 /// Documents and JSON that want to do harm.
 mod hostile;
 /// Floors, sizes, words and tables of the house.
 mod house;
 /// Queries, mutations and ways in over HTTP.
 mod http;
+/// Several streaming responses on one connection.
+mod multiplexed;
 /// Start positions, restarts, other logs.
 mod resume;
 /// JSON-RPC over POST and WebSocket.
 mod rpc;
 /// Connections: limits, slow readers, the end of the server.
 mod sockets;
+/// GraphQL in streaming responses: event streams and multipart.
+mod streaming;
+/// graphql-sse's single connection mode.
+mod streaming_shared;
 /// Subscriptions over WebSocket.
 mod subscribe;
 /// The server, the sockets and the waiting that the tests share.

@@ -1,10 +1,12 @@
-//! A real server on a free port, and a raw WebSocket to speak to it.
+//! A real server on a free port, and a raw WebSocket and a raw event stream to speak to it.
 
 mod server;
 mod socket;
+mod stream;
 
 pub(crate) use server::{TestServer, post_json};
 pub(crate) use socket::{Frame, Socket};
+pub(crate) use stream::{Block, Stream, ask, get, request, sent, sse};
 
 use std::time::Duration;
 

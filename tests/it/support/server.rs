@@ -79,6 +79,15 @@ impl TestServer {
         answer["cursor"].as_str().unwrap().to_owned()
     }
 
+    /// Publishes `task.progress` events with these numbers as ids and gives their cursors.
+    pub(crate) async fn tasks(&self, numbers: std::ops::Range<u32>) -> Vec<String> {
+        let mut cursors = Vec::new();
+        for number in numbers {
+            cursors.push(self.publish("task.progress", json!({ "id": number.to_string() })).await);
+        }
+        cursors
+    }
+
     /// Ends the server now.
     pub(crate) fn stop(self) {}
 }
@@ -95,6 +104,7 @@ impl Drop for TestServer {
         assert_eq!(self.fanout.len(), (0, 0), "groups and members are left");
         assert_eq!(metrics.subscriptions_open.get(), 0, "subscriptions are left");
         assert_eq!(metrics.connections_open.get(), 0, "connections are left");
+        assert_eq!(metrics.streams_open.get(), 0, "streams are left");
         assert_eq!(metrics.replays_running.get(), 0, "replays are left");
         assert_eq!(metrics.groups_open.get(), 0, "groups are left");
     }

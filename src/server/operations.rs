@@ -1,0 +1,364 @@
+//! The operations of one streaming response, shared by the response and by the requests that start and stop them.
+//!
+//! Flow: a request claims an id, begins the operation under it, and puts what it has to say beside the mailbox; the response
+//! takes both as written words.
+//! Invariants: a subscription is polled and deliveries are taken under one lock, so a delivery of a subscription that is not
+//! known yet is never seen; nothing is said for an id that is stopped; ids, operations and bytes are bounded.
+//! Not here: when the response says something (`stream`), who may say what (`graphql_http`, `graphql_stream`, `feed`).
+
+use super::{
+    App,
+    operation::{self, Admitted, NotBegun},
+};
+use crate::{
+    error::{Code, Refusal},
+    event::Cursor,
+    fanout::{Asked, Delivery, Form, Key, Mailbox, Run, Subscription},
+    hub::Hub,
+    protocol::{StreamForm, Streaming, Word, with_replaced},
+};
+use std::{
+    borrow::Cow,
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, ready},
+};
+use tokio::{sync::Notify, time::Instant};
+
+/// So many bytes of payloads go into one piece of a body.
+const CHUNK_BYTES_MAX: usize = 64 * 1024;
+
+/// About how many bytes stand around a payload.
+const WORD_BYTES: usize = 80;
+
+/// What runs for one streaming response.
+#[derive(Debug)]
+pub(super) struct Operations {
+    hub: Hub,
+    form: &'static dyn StreamForm,
+    mailbox: Arc<Mailbox>,
+    state: Mutex<State>,
+    said: Notify,
+    taken_at: Mutex<Instant>,
+    operations_max: usize,
+    waiting_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Rising by key.
+    running: Vec<Running>,
+    last_key: Key,
+    /// Words that are no payloads of a subscription, written.
+    waiting: String,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    key: Key,
+    id: Box<str>,
+    /// The id as a JSON string.
+    name: Box<str>,
+    /// None while it begins.
+    subscription: Option<Subscription>,
+}
+
+/// Why an id cannot be claimed.
+#[derive(Debug)]
+pub(super) enum Unclaimed {
+    /// It is in use.
+    Duplicate,
+    /// The response is over.
+    Closed,
+    /// There is no room.
+    Refused(Refusal),
+}
+
+/// What became of an operation.
+#[derive(Debug)]
+pub(super) enum Begun<E> {
+    /// It runs, or its result waits to be sent.
+    Accepted,
+    /// It was stopped meanwhile.
+    Stopped,
+    /// It did not begin; its id is free again.
+    Not(E),
+}
+
+impl<E> Begun<E> {
+    /// The same with another reason for not beginning.
+    pub(super) fn map_not<F>(self, map: impl FnOnce(E) -> F) -> Begun<F> {
+        match self {
+            Begun::Accepted => Begun::Accepted,
+            Begun::Stopped => Begun::Stopped,
+            Begun::Not(error) => Begun::Not(map(error)),
+        }
+    }
+}
+
+impl Operations {
+    /// No operations yet, for a response in this form.
+    pub(super) fn new(app: &App, streaming: Streaming) -> Arc<Self> {
+        Arc::new(Operations {
+            hub: app.hub.clone(),
+            form: streaming.form(),
+            mailbox: Arc::new(Mailbox::new(app.options.mailbox_bytes_max)),
+            state: Mutex::default(),
+            said: Notify::new(),
+            taken_at: Mutex::new(Instant::now()),
+            operations_max: app.options.subscriptions_max,
+            waiting_bytes_max: app.options.mailbox_bytes_max,
+        })
+    }
+
+    /// Takes an id; whatever begins, begins through the claim.
+    pub(super) fn claim(self: &Arc<Self>, id: &str) -> Result<Claim, Unclaimed> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(Unclaimed::Closed);
+        }
+        if state.running.iter().any(|running| *running.id == *id) {
+            return Err(Unclaimed::Duplicate);
+        }
+        if state.running.len() >= self.operations_max || state.waiting.len() > self.waiting_bytes_max {
+            let message = format!(
+                "the stream has {} operations and {} bytes of answers that wait; allowed are {} and {}",
+                state.running.len(),
+                state.waiting.len(),
+                self.operations_max,
+                self.waiting_bytes_max
+            );
+            return Err(Unclaimed::Refused(Refusal::new(Code::TooMany, message)));
+        }
+        state.last_key += 1;
+        let (key, name) = (state.last_key, serde_json::Value::from(id).to_string());
+        state.running.push(Running { key, id: id.into(), name: name.into(), subscription: None });
+        Ok(Claim { operations: Arc::clone(self), key })
+    }
+
+    /// Stops an operation; says whether it was alive. The response says `complete` for it.
+    pub(super) fn stop(&self, id: &str) -> bool {
+        let mut state = self.lock();
+        let Some(running) = state.running.iter().find(|running| *running.id == *id) else { return false };
+        let (key, name) = (running.key, running.name.clone());
+        self.form.write(&Word::Complete { id: &name }, &mut state.waiting);
+        state.remove(key);
+        self.said.notify_one();
+        true
+    }
+
+    /// Waits until there is something to say.
+    ///
+    /// Cancel safety: yes. One task at a time may wait.
+    pub(super) async fn ready(&self) {
+        tokio::select! {
+            () = self.mailbox.ready() => {}
+            () = self.said.notified() => {}
+        }
+    }
+
+    /// Appends what there is to say, up to one piece, and gives the position that it leads to.
+    pub(super) fn take(&self, out: &mut String) -> Option<Cursor> {
+        let mut deliveries = Vec::new();
+        let mut state = self.lock();
+        out.push_str(&std::mem::take(&mut state.waiting));
+        self.mailbox.take(CHUNK_BYTES_MAX, &mut deliveries);
+        out.reserve(deliveries.iter().map(|(_, delivery)| words_bytes(delivery)).sum());
+        let mut position = None;
+        for (key, delivery) in deliveries {
+            let Some(running) = state.find(key) else { continue };
+            match delivery {
+                Delivery::Run(run) => position = self.write_run(&running.name, &run, out).or(position),
+                Delivery::Lagged => {
+                    if let Some(subscription) = &running.subscription {
+                        subscription.catch_up();
+                    }
+                }
+                Delivery::Ended(refusal) => {
+                    let refusal = running.with_position(refusal);
+                    self.form.write(&Word::Failed { id: &running.name, refusal: &refusal }, out);
+                    state.remove(key);
+                }
+            }
+        }
+        position
+    }
+
+    /// Writes the payloads of a run; says up to where.
+    fn write_run(&self, id: &str, run: &Run, out: &mut String) -> Option<Cursor> {
+        let mut position = None;
+        for (at, payload) in run.payloads().iter().enumerate() {
+            let cursor = self.hub.cursor(payload.offset());
+            let text = match (at, run.replaced()) {
+                (0, replaced @ 1..) => Cow::Owned(with_replaced(payload.text(), replaced)),
+                _ => Cow::Borrowed(payload.text()),
+            };
+            self.form.write(&Word::Next { id, cursor: Some(cursor), payload: &text }, out);
+            position = Some(cursor);
+        }
+        position
+    }
+
+    /// Is there neither an operation nor anything to say?
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.running.is_empty() && state.waiting.is_empty()
+    }
+
+    /// Everything that matches up to here has been taken.
+    pub(super) fn position(&self) -> Cursor {
+        let state = self.lock();
+        let positions = state.running.iter().filter_map(|running| running.subscription.as_ref());
+        let least = positions.map(Subscription::position).min_by_key(|cursor| cursor.offset);
+        least.unwrap_or_else(|| self.hub.cursor(self.hub.bounds().head))
+    }
+
+    /// A piece of the response was taken.
+    pub(super) fn taken(&self) {
+        *self.taken_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// When the last piece of the response was taken.
+    pub(super) fn taken_at(&self) -> Instant {
+        *self.taken_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has everything ended?
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Ends everything at once.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.running.clear();
+        state.waiting.clear();
+        drop(state);
+        self.said.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change leaves the lists whole, so a poisoned state is still one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// About how many bytes a delivery takes with the words around it.
+fn words_bytes(delivery: &Delivery) -> usize {
+    match delivery {
+        Delivery::Run(run) => run.payloads().iter().map(|payload| payload.text().len() + WORD_BYTES).sum(),
+        Delivery::Lagged | Delivery::Ended(_) => WORD_BYTES,
+    }
+}
+
+impl State {
+    fn find(&self, key: Key) -> Option<&Running> {
+        let at = self.running.binary_search_by_key(&key, |running| running.key).ok()?;
+        self.running.get(at)
+    }
+
+    fn remove(&mut self, key: Key) {
+        self.running.retain(|running| running.key != key);
+    }
+}
+
+impl Running {
+    /// The refusal that ends it, with the place where it stopped.
+    fn with_position(&self, refusal: Refusal) -> Refusal {
+        match (&self.subscription, refusal.detail("cursor")) {
+            (Some(subscription), None) => refusal.with("cursor", subscription.position().to_string()),
+            (Some(_) | None, _) => refusal,
+        }
+    }
+}
+
+/// An id that was taken for an operation which has not begun; dropped before it begins, the id is free again.
+#[derive(Debug)]
+pub(super) struct Claim {
+    operations: Arc<Operations>,
+    key: Key,
+}
+
+impl Claim {
+    /// Begins a subscription. It resumes after the cursor, if there is one, whatever its argument says.
+    pub(super) async fn subscribe(
+        &self,
+        app: &App,
+        admitted: Admitted,
+        resume: Option<Cursor>,
+    ) -> Begun<NotBegun> {
+        let wants_ready = admitted.wants_ready();
+        let mailbox = &self.operations.mailbox;
+        self.begin(operation::subscribe(app, admitted, resume, mailbox, self.key), wants_ready).await
+    }
+
+    /// Follows events in a form without a document.
+    pub(super) async fn follow(&self, app: &App, form: Arc<dyn Form>, asked: Asked) -> Begun<Refusal> {
+        let (principal, mailbox) = (app.principal(), &self.operations.mailbox);
+        self.begin(app.fanout.subscribe(&principal, form, asked, (mailbox, self.key)), false).await
+    }
+
+    /// Puts in the one answer of what is over with it, unless it was stopped.
+    pub(super) fn answer(self, text: &str) {
+        let mut state = self.operations.lock();
+        let Some(name) = state.find(self.key).map(|running| running.name.clone()) else { return };
+        let form = self.operations.form;
+        form.write(&Word::Next { id: &name, cursor: None, payload: text }, &mut state.waiting);
+        form.write(&Word::Complete { id: &name }, &mut state.waiting);
+        state.remove(self.key);
+        drop(state);
+        self.operations.said.notify_one();
+    }
+
+    /// Where the subscription started, once it has begun.
+    pub(super) fn start(&self) -> Option<Cursor> {
+        self.operations.lock().find(self.key)?.subscription.as_ref().map(Subscription::start)
+    }
+
+    async fn begin<E>(
+        &self,
+        beginning: impl Future<Output = Result<Subscription, E>>,
+        wants_ready: bool,
+    ) -> Begun<E> {
+        let mut beginning = pin!(beginning);
+        let begun = poll_fn(|context| {
+            // Its first delivery comes with the poll in which it begins; `take` waits for this lock.
+            let mut state = self.operations.lock();
+            let Ok(at) = state.running.binary_search_by_key(&self.key, |running| running.key) else {
+                return Poll::Ready(Begun::Stopped);
+            };
+            let subscription = match ready!(beginning.as_mut().poll(context)) {
+                Ok(subscription) => subscription,
+                Err(error) => return Poll::Ready(Begun::Not(error)),
+            };
+            self.live(&mut state, at, subscription, wants_ready);
+            Poll::Ready(Begun::Accepted)
+        });
+        let begun = begun.await;
+        self.operations.said.notify_one();
+        begun
+    }
+
+    fn live(&self, state: &mut State, at: usize, subscription: Subscription, wants_ready: bool) {
+        let Some(running) = state.running.get_mut(at) else { return };
+        let start = subscription.start();
+        running.subscription = Some(subscription);
+        if wants_ready {
+            let payload = format!(r#"{{"data":null,"extensions":{{"ready":true,"cursor":"{start}"}}}}"#);
+            let next = Word::Next { id: &running.name, cursor: Some(start), payload: &payload };
+            self.operations.form.write(&next, &mut state.waiting);
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut state = self.operations.lock();
+        if state.find(self.key).is_some_and(|running| running.subscription.is_none()) {
+            state.remove(self.key);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The loop around one streaming response, the same for every form: takes what its operations have to say and makes pieces
+//! of a body of it.
+//!
+//! Invariants: one piece carries all that waits, up to 64 KiB, and the next is made when the peer has taken it, so what waits
+//! for a slow peer is bounded by its mailbox; after a while of silence something is said; when the server drains the
+//! response ends in order; when the peer goes the body is dropped, and with it every operation, at once.
+//! Not here: a peer that takes nothing of its socket (`write_deadline`).
+
+use super::{App, accept::Admission, operations::Operations, problem::Problem, reservations::Seat};
+use crate::{
+    error::{Code, Refusal},
+    event::Cursor,
+    metrics::Counted,
+    protocol::{StreamForm, Streaming, Word},
+};
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, Version, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use futures_util::stream::unfold;
+use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    task::AbortHandle,
+    time::{Instant, Sleep, sleep, sleep_until},
+};
+
+/// Proxies cut a response that is silent for longer than 30 to 60 seconds, some earlier.
+const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(15);
+/// Clients that come back by themselves do so between one and four seconds after the server has drained.
+const RETURN_PAUSE_MIN: Duration = Duration::from_secs(1);
+const RETURN_PAUSE_SPREAD_MS: u64 = 3_000;
+
+/// A streaming response that lives.
+#[derive(Debug)]
+pub(super) struct EventStream {
+    app: App,
+    streaming: Streaming,
+    operations: Arc<Operations>,
+    /// The first words, until they are said.
+    opening: Option<String>,
+    silence: Pin<Box<Sleep>>,
+    /// The position that the peer was told last.
+    told: Option<Cursor>,
+    is_over: bool,
+    watch: Option<AbortHandle>,
+    _share: Share,
+    _seat: Option<Seat>,
+    _counted: Counted,
+}
+
+/// What a streaming response has of its connection.
+#[derive(Debug)]
+pub(super) struct Share {
+    _subscription: OwnedSemaphorePermit,
+    /// Are there other responses on the connection at the same time?
+    is_multiplexed: bool,
+}
+
+/// One of the connection's subscriptions for a streaming response. Fails with `TOO_MANY`.
+pub(super) fn share(parts: &Parts) -> Result<Share, Problem> {
+    // The accept loop gives every request its admission.
+    let subscription = parts.extensions.get::<Admission>().and_then(Admission::subscription);
+    let subscription = subscription.ok_or_else(|| {
+        Refusal::new(Code::TooMany, "the connection has as many streams as it may have subscriptions")
+    })?;
+    Ok(Share { _subscription: subscription, is_multiplexed: parts.version == Version::HTTP_2 })
+}
+
+impl EventStream {
+    /// A response that says what its operations say; a reservation is kept until it ends.
+    pub(super) fn new(
+        app: &App,
+        streaming: Streaming,
+        operations: Arc<Operations>,
+        share: Share,
+        seat: Option<Seat>,
+    ) -> Self {
+        operations.taken();
+        let watch =
+            share.is_multiplexed.then(|| app.tracker.spawn(watch(app.clone(), Arc::clone(&operations))));
+        EventStream {
+            app: app.clone(),
+            streaming,
+            operations,
+            watch: watch.map(|task| task.abort_handle()),
+            opening: None,
+            silence: Box::pin(sleep(heartbeat_interval(app))),
+            told: None,
+            is_over: false,
+            _share: share,
+            _seat: seat,
+            _counted: Counted::new(&app.hub.metrics().streams_open),
+        }
+    }
+
+    /// Opens the response where its subscription starts, after a gap where there was one.
+    pub(super) fn open(mut self, start: Option<Cursor>, resumed: bool, gap: Option<&Refusal>) -> Response {
+        let mut opening = String::new();
+        if let (Some(refusal), Some(start)) = (gap, start) {
+            self.form().write(&Word::Gap { refusal, start }, &mut opening);
+        }
+        self.form().write(&Word::Opened { start, resumed }, &mut opening);
+        self.told = start;
+        self.respond(opening)
+    }
+
+    /// A response that says why there is none, and ends. Readers that come back by themselves do not on another status.
+    pub(super) fn refuse(mut self, refusal: &Refusal) -> Response {
+        let mut opening = String::new();
+        self.form().write(&Word::Failed { id: "", refusal }, &mut opening);
+        self.is_over = true;
+        self.respond(opening)
+    }
+
+    fn respond(mut self, opening: String) -> Response {
+        self.opening = Some(opening);
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(self.form().content_type())),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            // Proxies that buffer (nginx) would hold events back.
+            (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        ];
+        let pieces = unfold(self, |mut stream| async move {
+            let piece = stream.next().await?;
+            Some((Ok::<_, Infallible>(piece), stream))
+        });
+        (headers, Body::from_stream(pieces)).into_response()
+    }
+
+    fn form(&self) -> &'static dyn StreamForm {
+        self.streaming.form()
+    }
+
+    /// The next piece of the body; none when the response is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        let mut out = self.opening.take().unwrap_or_default();
+        while out.is_empty() {
+            if self.is_over {
+                return None;
+            }
+            if self.app.drain.is_cancelled() {
+                self.drained(&mut out);
+                break;
+            }
+            // Borrowed one by one, so that the wait can be left for another.
+            let EventStream { app, operations, silence, .. } = &mut *self;
+            tokio::select! {
+                biased;
+                () = operations.ready() => self.take(&mut out),
+                () = app.drain.cancelled() => {}
+                () = silence => self.heartbeat(&mut out),
+            }
+        }
+        let due = Instant::now() + heartbeat_interval(&self.app);
+        self.silence.as_mut().reset(due);
+        self.operations.taken();
+        (!out.is_empty()).then(|| Bytes::from(out))
+    }
+
+    fn take(&mut self, out: &mut String) {
+        if let Some(position) = self.operations.take(out) {
+            self.told = Some(position);
+        }
+        // A response of many operations waits for more of them.
+        let waits = self.streaming == Streaming::GraphqlSseShared;
+        self.is_over = self.operations.is_closed() || (!waits && self.operations.is_idle());
+    }
+
+    fn heartbeat(&mut self, out: &mut String) {
+        let position = self.operations.position();
+        let is_news = self.told != Some(position);
+        self.told = Some(position);
+        self.form().write(&Word::Heartbeat { position: is_news.then_some(position) }, out);
+    }
+
+    fn drained(&mut self, out: &mut String) {
+        self.is_over = true;
+        // Random bits of an id, so that not everybody comes back in the same moment.
+        let spread = Duration::from_millis(uuid::Uuid::new_v4().as_u64_pair().1 % RETURN_PAUSE_SPREAD_MS);
+        let (position, pause) = (self.operations.position(), RETURN_PAUSE_MIN + spread);
+        self.form().write(&Word::Drained { position, pause }, out);
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.operations.close();
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+    }
+}
+
+/// Ends the operations of a response that shares its connection when its peer takes none of it for too long: the socket goes
+/// on for the others, and a body that nobody asks for a piece has no clock of its own.
+async fn watch(app: App, operations: Arc<Operations>) {
+    let patience = heartbeat_interval(&app) + app.options.write_timeout;
+    loop {
+        let due = operations.taken_at() + patience;
+        if due <= Instant::now() {
+            break;
+        }
+        sleep_until(due).await;
+    }
+    app.hub.metrics().slow_consumers_closed.inc();
+    operations.close();
+}
+
+fn heartbeat_interval(app: &App) -> Duration {
+    app.options.ping_interval.min(HEARTBEAT_INTERVAL_MAX)
+}
