@@ -1,0 +1,71 @@
+//! Room that is kept for the day when the disk is full: removing events writes to the journal first.
+//!
+//! Invariants: the file holds nothing; it is given up when retention finds no room, and taken again when retention has made some.
+
+use super::directory::Directory;
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+/// Enough for the journal of a few removals and for the pages that a checkpoint then adds.
+const RESERVE_BYTES: usize = 4 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Reserve {
+    path: PathBuf,
+    is_held: bool,
+    /// Declared last, so the directory is let go after everything else.
+    _directory: Arc<Directory>,
+}
+
+impl Reserve {
+    /// The reserve of a data directory, taken if there is room.
+    pub(super) fn hold(directory: &Arc<Directory>) -> Self {
+        let path = directory.reserve();
+        let mut reserve = Reserve { path, is_held: false, _directory: Arc::clone(directory) };
+        reserve.take();
+        reserve
+    }
+
+    /// Takes the room, if there is some.
+    pub(super) fn take(&mut self) {
+        if self.is_held {
+            return;
+        }
+        match self.write() {
+            Ok(()) => self.is_held = true,
+            Err(error) => {
+                tracing::warn!(%error, "there is no room for the reserve that retention may need on a full disk");
+                self.give_up();
+            }
+        }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let mut file = super::directory::private_file(&self.path)?;
+        if file.metadata()?.len() >= RESERVE_BYTES as u64 {
+            return Ok(());
+        }
+        // Written, not only made longer: a hole takes no room.
+        let zeros = vec![0; 64 * 1024];
+        for _ in 0..RESERVE_BYTES / zeros.len() {
+            file.write_all(&zeros)?;
+        }
+        file.sync_all()
+    }
+
+    /// Frees the room; true if there was some to free.
+    pub(super) fn give_up(&mut self) -> bool {
+        match fs::remove_file(&self.path) {
+            Ok(()) => std::mem::take(&mut self.is_held),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => {
+                tracing::warn!(%error, "the reserve cannot be freed");
+                false
+            }
+        }
+    }
+}
