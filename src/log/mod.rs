@@ -18,7 +18,9 @@ mod writer;
 
 pub use memory::{MemoryLog, MemoryOptions};
 pub use retention::Retention;
-pub use sqlite::{OpenError, SqliteLog, SqliteOptions};
+pub use sqlite::{
+    CheckReport, FileSize, LogStats, OpenError, SqliteLog, SqliteOptions, TypeCount, check, stats,
+};
 pub use writer::{OnAppend, WriterOptions};
 
 use crate::{

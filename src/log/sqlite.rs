@@ -7,6 +7,7 @@
 //! head that the writer has published; a row whose checksum is wrong is never given; one process at a time has the directory.
 //! Not here: group commit (`writer`), the rules of a page (`page`).
 
+mod check;
 mod damage;
 mod directory;
 mod ends;
@@ -20,9 +21,12 @@ mod removal;
 mod reserve;
 mod schema;
 mod segment;
+mod stats;
 mod terms;
 
+pub use check::{CheckReport, check};
 pub use directory::OpenError;
+pub use stats::{FileSize, LogStats, TypeCount, stats};
 
 use super::{
     AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, Retention, WriterOptions,
@@ -160,8 +164,9 @@ impl Log for SqliteLog {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        let written = self.writer.close();
+        // Readers first: the connection that is closed last empties the journal, and only the writer's may.
         self.readers.close();
+        let written = self.writer.close();
         let mut released = self.released.clone();
         Box::pin(async move {
             written.await;
@@ -178,3 +183,7 @@ fn sql_offset(offset: u64) -> i64 {
 #[cfg(test)]
 #[path = "sqlite_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "sqlite_damage_tests.rs"]
+mod damage_tests;

@@ -153,11 +153,6 @@ impl Directory {
         self.path.join("fanfare.db")
     }
 
-    /// The files that SQLite keeps beside it.
-    pub(super) fn journal(&self) -> PathBuf {
-        self.path.join("fanfare.db-wal")
-    }
-
     /// The file that tells what was acknowledged.
     pub(super) fn mark(&self) -> PathBuf {
         self.path.join("acknowledged")
