@@ -79,9 +79,10 @@ fn logged_events() -> impl Strategy<Value = Vec<NewEvent>> {
 }
 
 fn reads(length: u64) -> impl Strategy<Value = Read> {
-    let from = (any::<bool>(), 0..length + 3).prop_map(|(is_rising, offset)| match is_rising {
-        true => From::After(Offset::new(offset)),
-        false => From::Before(Offset::new(offset)),
+    let from = (0..9, 0..length + 3).prop_map(|(direction, offset)| match direction {
+        0 => From::Earliest,
+        1..5 => From::After(Offset::new(offset)),
+        _ => From::Before(Offset::new(offset)),
     });
     let events_max = prop_oneof![0..8_usize, Just(1_000)];
     let bytes_max = prop_oneof![0..90_usize, Just(usize::MAX)];
@@ -103,8 +104,11 @@ fn check(all: &[Arc<Event>], read: &Read, page: &Page, may_be_cut: bool) -> Opti
     let (head, through) = (first - 1 + all.len() as u64, page.through.get());
     let matching = |event: &&Arc<Event>| read.filter.matches(event);
     let (mut expected, next, start): (Vec<_>, _, _) = match read.from {
-        From::After(after) => {
-            let after = after.get();
+        From::After(_) | From::Earliest => {
+            let after = match read.from {
+                From::After(after) => after.get(),
+                From::Earliest | From::Before(_) => first - 1,
+            };
             assert!(through >= after && through <= head.max(after));
             assert_eq!(page.is_last, through >= head);
             let range = |event: &&Arc<Event>| event.offset().get() > after;
@@ -120,7 +124,7 @@ fn check(all: &[Arc<Event>], read: &Read, page: &Page, may_be_cut: bool) -> Opti
         }
     };
     let is_within = |event: &&Arc<Event>| match read.from {
-        From::After(_) => event.offset().get() <= through,
+        From::After(_) | From::Earliest => event.offset().get() <= through,
         From::Before(_) => event.offset().get() >= through,
     };
     let beyond = expected.iter().find(|event| !is_within(event)).copied();

@@ -67,6 +67,8 @@ pub struct Read {
 /// Where a page starts and in which direction it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
+    /// Rising, from the first event that is kept; never fails for its start, however fast retention is.
+    Earliest,
     /// Rising, from the event after this offset.
     After(Offset),
     /// Falling, from the event before this offset. The events of the page stand in falling order.

@@ -56,6 +56,7 @@ impl<'a> PageBuilder<'a> {
     pub(super) fn new(read: &'a Read, bounds: Bounds) -> Result<Self, ReadError> {
         let (earliest, head) = (bounds.earliest.get(), bounds.head.get());
         let span = match read.from {
+            From::Earliest => Span { low: earliest, high: head, is_rising: true },
             From::After(after) if after.get() >= head => {
                 Span { low: after.get().saturating_add(1), high: head, is_rising: true }
             }
@@ -69,6 +70,7 @@ impl<'a> PageBuilder<'a> {
         };
         let covered = match read.from {
             From::After(after) => after.get(),
+            From::Earliest => span.low.saturating_sub(1),
             From::Before(_) => span.high.saturating_add(1),
         };
         Ok(PageBuilder { read, span, events: Vec::new(), bytes: 0, covered })

@@ -184,10 +184,9 @@ async fn judge(dir: &Path, expected: &[Arc<Event>], what: &str) -> Outcome {
         }
     }
     let id = expected[7].id().to_owned();
-    match log.find(id.clone()).await {
-        Ok(Some(found)) => assert_eq!(found, expected[7], "{what}"),
-        // The table of keys has no second witness; `fanfare log check` tells.
-        Ok(None) | Err(_) => {}
+    // That it is found is not certain: the table of keys has no second witness; `fanfare log check` is one.
+    if let Ok(Some(found)) = log.find(id).await {
+        assert_eq!(found, expected[7], "{what}");
     }
     log.close().await;
     outcome

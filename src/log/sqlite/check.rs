@@ -42,7 +42,7 @@ impl CheckReport {
         self.findings.is_empty()
     }
 
-    fn found(&mut self, finding: impl ToString) {
+    fn found(&mut self, finding: &impl ToString) {
         match self.findings.len() < FINDINGS_MAX {
             true => self.findings.push(finding.to_string()),
             false => self.more_findings += 1,
@@ -52,7 +52,7 @@ impl CheckReport {
     /// Takes down what a part of the check could not read, and goes on with the next part.
     fn take(&mut self, result: Result<(), LoadError>) {
         if let Err(error) = result {
-            self.found(error);
+            self.found(&error);
         }
     }
 }
@@ -68,7 +68,7 @@ pub fn check(dir: &Path) -> Result<CheckReport, OpenError> {
     let ends = match schema::check(&before, &directory) {
         Ok(ends) => ends,
         Err(error @ OpenError::Damaged { .. }) => {
-            report.found(error);
+            report.found(&error);
             return Ok(report);
         }
         Err(error) => return Err(error),
@@ -96,7 +96,7 @@ fn structure(connection: &Connection, report: &mut CheckReport) -> Result<(), Lo
     while let Some(row) = rows.next()? {
         let line: String = row.get(0)?;
         if line != "ok" {
-            report.found(format!("the database file: {line}"));
+            report.found(&format!("the database file: {line}"));
         }
     }
     Ok(())
@@ -105,10 +105,10 @@ fn structure(connection: &Connection, report: &mut CheckReport) -> Result<(), Lo
 fn witness(directory: &Directory, ends: &Ends, report: &mut CheckReport) -> Result<(), OpenError> {
     let witness = mark::witness(directory, ends)?;
     if let Err(error) = mark::verify(witness, directory, ends) {
-        report.found(error);
+        report.found(&error);
     }
     if witness == Witness::Unusable {
-        report.found(format!(
+        report.found(&format!(
             "the mark {} is unusable; the next start makes it anew",
             directory.mark().display()
         ));
@@ -125,40 +125,40 @@ fn events(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Res
     while let Some(row) = rows.next().map_err(damage::at(expected))? {
         let offset = row.get::<_, i64>(0)?.cast_unsigned();
         if offset != expected {
-            report.found(format!("offset {offset} follows {}", expected.saturating_sub(1)));
+            report.found(&format!("offset {offset} follows {}", expected.saturating_sub(1)));
         }
         (expected, report.events) = (offset + 1, report.events + 1);
         let record = match pages::record(row, 1, offset) {
             Ok(record) => record,
             Err(error) => {
-                report.found(error);
+                report.found(&error);
                 continue;
             }
         };
         bytes += record.counted_bytes();
         if record.logged_at < last_at {
-            report.found(format!("the event at offset {offset} was logged before the one in front of it"));
+            report.found(&format!("the event at offset {offset} was logged before the one in front of it"));
         }
         last_at = record.logged_at;
         let cursor = Cursor { epoch: ends.epoch, offset: Offset::new(offset) };
         if let Err(reason) = record.event(cursor) {
-            report.found(LoadError::event(offset, reason));
+            report.found(&LoadError::event(offset, &reason));
         }
         let found: Vec<i64> =
             key.query_map((record.id, record.source), |row| row.get(0))?.collect::<Result<_, _>>()?;
         if found != [sql_offset(offset)] {
-            report.found(format!("the key of the event at offset {offset} leads to {found:?}"));
+            report.found(&format!("the key of the event at offset {offset} leads to {found:?}"));
         }
     }
     if expected != ends.head + 1 {
-        report.found(format!(
+        report.found(&format!(
             "the events end at offset {}, not at {}",
             expected.saturating_sub(1),
             ends.head
         ));
     }
     if report.is_sound() && bytes != ends.bytes() {
-        report.found(format!("the events have {bytes} bytes, but {} are noted", ends.bytes()));
+        report.found(&format!("the events have {bytes} bytes, but {} are noted", ends.bytes()));
     }
     Ok(())
 }
@@ -170,7 +170,7 @@ fn keys(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Resul
     let stubs = count("SELECT COUNT(*) FROM forgotten")?.cast_unsigned();
     let expected = ends.events() + stubs;
     if keys != expected {
-        report.found(format!("there are {keys} keys for {} events and {stubs} removed ones", ends.events()));
+        report.found(&format!("there are {keys} keys for {} events and {stubs} removed ones", ends.events()));
     }
     let sql = "SELECT k.offset, k.id FROM keys k LEFT JOIN events e ON e.offset = k.offset
                LEFT JOIN forgotten f ON f.offset = k.offset WHERE e.offset IS NULL AND f.offset IS NULL";
@@ -178,7 +178,7 @@ fn keys(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Resul
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (offset, id): (i64, String) = (row.get(0)?, row.get(1)?);
-        report.found(format!("the key {id:?} leads to offset {offset}, where nothing is"));
+        report.found(&format!("the key {id:?} leads to offset {offset}, where nothing is"));
     }
     Ok(())
 }
@@ -188,13 +188,13 @@ fn index(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Resu
     let mut at = ends.earliest;
     while let Some(segment) = segment::at_or_after(connection, at)? {
         if segment.last > ends.head {
-            report.found(format!("the index covers offset {}, beyond the last event", segment.last));
+            report.found(&format!("the index covers offset {}, beyond the last event", segment.last));
         }
         if segment.first > at {
-            report.found(format!("no index covers the offsets {at} to {}", segment.first - 1));
+            report.found(&format!("no index covers the offsets {at} to {}", segment.first - 1));
         }
         if let Err(error) = segment.check(connection) {
-            report.found(error);
+            report.found(&error);
         }
         at = segment.last + 1;
     }

@@ -27,13 +27,13 @@ pub(super) enum LoadError {
 
 impl LoadError {
     /// Damage of the event at an offset.
-    pub(super) fn event(offset: u64, reason: impl ToString) -> Self {
+    pub(super) fn event(offset: u64, reason: &impl ToString) -> Self {
         let what = format!("the event at offset {offset}");
         LoadError::Damaged { what, offset: Some(Offset::new(offset)), reason: reason.to_string() }
     }
 
     /// Damage elsewhere.
-    pub(super) fn part(what: impl Into<String>, reason: impl ToString) -> Self {
+    pub(super) fn part(what: impl Into<String>, reason: &impl ToString) -> Self {
         LoadError::Damaged { what: what.into(), offset: None, reason: reason.to_string() }
     }
 
@@ -61,7 +61,7 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
 /// Names the event that was looked for when SQLite found damage.
 pub(super) fn at(offset: u64) -> impl Fn(rusqlite::Error) -> LoadError {
     move |error| match is_damage(&error) {
-        true => LoadError::event(offset, error),
+        true => LoadError::event(offset, &error),
         false => LoadError::Sqlite(error),
     }
 }

@@ -110,7 +110,7 @@ impl Ends {
 pub(super) fn read(connection: &Connection) -> Result<Ends, LoadError> {
     let mut statement = connection.prepare_cached("SELECT ends FROM ends WHERE only = 0")?;
     let mut rows = statement.query([])?;
-    let damaged = |reason: &dyn ToString| LoadError::part("the row of the log's ends", reason.to_string());
+    let damaged = |reason: &dyn ToString| LoadError::part("the row of the log's ends", &reason.to_string());
     let row = rows.next()?.ok_or_else(|| damaged(&"it is missing"))?;
     let bytes = row.get_ref(0)?.as_blob().map_err(|error| damaged(&error))?;
     Ends::from_bytes(bytes).map_err(|reason| damaged(&reason))
@@ -146,7 +146,7 @@ pub(super) fn verify(connection: &Connection, ends: &Ends) -> Result<(), LoadErr
             None => "none".to_owned(),
         };
         let reason = format!("it holds offsets {}, but acknowledged are {}", shown(found), shown(told));
-        return Err(LoadError::part("the table of events", reason));
+        return Err(LoadError::part("the table of events", &reason));
     }
     Ok(())
 }

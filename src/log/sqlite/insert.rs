@@ -168,7 +168,7 @@ impl SqliteTransaction<'_> {
             return Ok(digest.map(|digest| First { cursor, is_same: digest == body_digest(event) }));
         }
         pages::with_record(self.connection, offset, |record: &Record<'_>| {
-            let first = record.event(cursor).map_err(|reason| LoadError::event(offset, reason))?;
+            let first = record.event(cursor).map_err(|reason| LoadError::event(offset, &reason))?;
             Ok(Some(First { cursor, is_same: is_same_body(&first, event) }))
         })
     }

@@ -139,10 +139,10 @@ impl<'a> Snapshot<'a> {
         let mut looked_at = 0;
         while let Some(expected) = next() {
             let row = rows.next().map_err(damage::at(expected))?;
-            let row = row.ok_or_else(|| LoadError::event(expected, "it is missing"))?;
+            let row = row.ok_or_else(|| LoadError::event(expected, &"it is missing"))?;
             let found: i64 = row.get(0).map_err(damage::at(expected))?;
             if found.cast_unsigned() != expected {
-                return Err(LoadError::event(expected, format!("offset {found} stands in its place")));
+                return Err(LoadError::event(expected, &format!("offset {found} stands in its place")));
             }
             looked_at += 1;
             if named.is_some_and(|(segment, places)| !places.has(expected - segment.first)) {
@@ -164,7 +164,7 @@ impl<'a> Snapshot<'a> {
         offset: u64,
         record: &Record<'_>,
     ) -> Result<bool, LoadError> {
-        let damaged = |reason| LoadError::event(offset, reason);
+        let damaged = |reason| LoadError::event(offset, &reason);
         if !record.may_match(filter).map_err(damaged)? {
             page.skip_to(offset);
             return Ok(true);
@@ -193,12 +193,12 @@ impl<'a> Snapshot<'a> {
             statement.query_one((id, sql_offset(earliest), sql_offset(head)), |row| row.get(0))?;
         let Some(offset) = newest.map(i64::cast_unsigned) else { return Ok(None) };
         let found = self.with_record(offset, |record| {
-            record.event(self.cursor(offset)).map_err(|reason| LoadError::event(offset, reason))
+            record.event(self.cursor(offset)).map_err(|reason| LoadError::event(offset, &reason))
         })?;
         match found.id() == id {
             true => Ok(Some(found)),
             false => {
-                Err(LoadError::event(offset, format!("its id is not {id:?}, as the table of keys says")))
+                Err(LoadError::event(offset, &format!("its id is not {id:?}, as the table of keys says")))
             }
         }
     }
@@ -233,8 +233,8 @@ pub(super) fn record<'a>(
     offset: u64,
 ) -> Result<Record<'a>, LoadError> {
     let bytes = row.get_ref(column).map_err(damage::at(offset))?;
-    let bytes = bytes.as_blob().map_err(|error| LoadError::event(offset, error))?;
-    Record::read(bytes, offset).map_err(|reason| LoadError::event(offset, reason))
+    let bytes = bytes.as_blob().map_err(|error| LoadError::event(offset, &error))?;
+    Record::read(bytes, offset).map_err(|reason| LoadError::event(offset, &reason))
 }
 
 /// Looks at the record of an offset, which must be there.
@@ -246,6 +246,6 @@ pub(super) fn with_record<T>(
     let mut statement = connection.prepare_cached(BY_OFFSET)?;
     let mut rows = statement.query([sql_offset(offset)]).map_err(damage::at(offset))?;
     let row = rows.next().map_err(damage::at(offset))?;
-    let row = row.ok_or_else(|| LoadError::event(offset, "it is missing"))?;
+    let row = row.ok_or_else(|| LoadError::event(offset, &"it is missing"))?;
     look(&record(row, 0, offset)?)
 }

@@ -202,7 +202,7 @@ fn slice(
                     if ends.keys_from == offset {
                         ends.keys_at = stub.logged_at;
                     }
-                    let bytes = stub.to_bytes(offset).map_err(|reason| LoadError::event(offset, reason))?;
+                    let bytes = stub.to_bytes(offset).map_err(|reason| LoadError::event(offset, &reason))?;
                     keep.execute((sql_offset(offset), bytes))?;
                 }
                 None => tracing::error!(offset, "retention removed a damaged event; its key stays"),
@@ -228,7 +228,7 @@ fn leaving(
     let (mut leaving, mut bytes): (Vec<Leaving>, u64) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let offset = row.get::<_, i64>(0)?.cast_unsigned();
-        let stored = row.get_ref(1)?.as_blob().map_err(|error| LoadError::event(offset, error))?;
+        let stored = row.get_ref(1)?.as_blob().map_err(|error| LoadError::event(offset, &error))?;
         let record = Record::read(stored, offset).ok();
         if let Some(last) = leaving.last() {
             ends.earliest = offset;
@@ -267,7 +267,7 @@ fn key_slice(
         let mut over = Vec::new();
         while let Some(row) = rows.next()? {
             let offset = row.get::<_, i64>(0)?.cast_unsigned();
-            let stub = row.get_ref(1)?.as_blob().map_err(|error| LoadError::event(offset, error))?;
+            let stub = row.get_ref(1)?.as_blob().map_err(|error| LoadError::event(offset, &error))?;
             let stub = Stub::from_bytes(stub, offset);
             let logged_at = stub.as_ref().map_or(ends.keys_at, |stub| stub.logged_at);
             if over.len() == SLICE_EVENTS_MAX || !options.is_key_over(logged_at, now_ms) {

@@ -256,7 +256,7 @@ impl Segment {
         self.last.rotate_left(8) ^ u64::from(bucket)
     }
 
-    fn damaged(&self, reason: impl ToString) -> LoadError {
+    fn damaged(&self, reason: &impl ToString) -> LoadError {
         LoadError::part(format!("the index of offsets {} to {}", self.first, self.last), reason)
     }
 
@@ -293,9 +293,9 @@ impl Segment {
         let sql = "SELECT groups FROM postings WHERE last = ?1 AND bucket = ?2";
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query((sql_offset(self.last), bucket))?;
-        let row = rows.next()?.ok_or_else(|| self.damaged("a bucket is missing"))?;
-        let bytes = row.get_ref(0)?.as_blob().map_err(|error| self.damaged(error))?;
-        self.find(bytes, bucket, term, to).map_err(|reason| self.damaged(reason))
+        let row = rows.next()?.ok_or_else(|| self.damaged(&"a bucket is missing"))?;
+        let bytes = row.get_ref(0)?.as_blob().map_err(|error| self.damaged(&error))?;
+        self.find(bytes, bucket, term, to).map_err(|reason| self.damaged(&reason))
     }
 
     fn find(&self, bytes: &[u8], bucket: u32, term: u32, to: &mut Places) -> Result<(), Damage> {
@@ -355,7 +355,11 @@ fn one(connection: &Connection, sql: &str, offset: u64) -> Result<Option<Segment
     found
         .map(|(last, segment)| {
             segment
-                .map_err(|reason| LoadError::part(format!("the index of the offsets up to {last}"), reason))
+                .map_err(|reason| LoadError::part(format!("the index of the offsets up to {last}"), &reason))
         })
         .transpose()
 }
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;

@@ -129,7 +129,7 @@ fn count(connection: &Connection, stats: &mut LogStats) -> Result<(), LoadError>
     while let Some(row) = rows.next()? {
         let offset = row.get::<_, i64>(0)?.cast_unsigned();
         let event_type = pages::record(row, 1, offset)
-            .and_then(|record| record.event_type().map_err(|reason| LoadError::event(offset, reason)));
+            .and_then(|record| record.event_type().map_err(|reason| LoadError::event(offset, &reason)));
         match event_type {
             Ok(event_type) => match types.get_mut(event_type.as_str()) {
                 Some(events) => *events += 1,
