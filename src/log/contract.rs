@@ -79,6 +79,7 @@ impl Kind {
                     scan_rows_max: scan_max,
                     segment_events_max: segment,
                     retention,
+                    reserve_bytes: 64 * 1024,
                     ..SqliteOptions::default()
                 };
                 let log = Arc::new(SqliteLog::open(options, on_commit).unwrap());

@@ -58,6 +58,9 @@ pub struct SqliteOptions {
     pub bytes_max: Option<u64>,
     /// What is kept at most. Removing makes room inside the file for new events; the file does not shrink.
     pub retention: Retention,
+    /// Room that is kept on the disk while something can be removed, so that removing works when the disk is full: enough to
+    /// empty a journal of the usual size (16 MiB) into the database, whatever part of it is new pages. 0 keeps none.
+    pub reserve_bytes: usize,
     /// The index is written whenever so many events have come, up to 32,768; those since then are looked at one by one.
     pub segment_events_max: usize,
     /// How many reads run at once; more wait.
@@ -78,6 +81,7 @@ impl Default for SqliteOptions {
             dir: PathBuf::from("data"),
             bytes_max: None,
             retention: Retention::default(),
+            reserve_bytes: 24 * 1024 * 1024,
             segment_events_max: 8_192,
             read_connections: 4,
             scan_rows_max: 8_192,

@@ -192,7 +192,8 @@ async fn a_full_disk_refuses_appends_and_takes_them_again_once_there_is_room() {
 
     // Retention finds room in a database that may not grow, and the server takes events again.
     let retention = Retention { events: Some(3), ..Retention::default() };
-    let limited = SqliteOptions { bytes_max: Some(512 * 1024), retention, ..options(dir.path()) };
+    let limited =
+        SqliteOptions { bytes_max: Some(512 * 1024), retention, reserve_bytes: 0, ..options(dir.path()) };
     let log = SqliteLog::open(limited, Box::new(|_| ())).unwrap();
     while log.bounds().earliest.get() < logged - 2 {
         tokio::task::yield_now().await;

@@ -150,6 +150,7 @@ impl Writer {
             shared: Arc::clone(&shared),
             options,
             on_commit,
+            is_upkeep_put_off: false,
             _ending: ending,
         };
         if let Err(error) =
@@ -225,6 +226,8 @@ struct Thread<S> {
     on_commit: OnCommit,
     /// When the last event was logged.
     logged_at: i64,
+    /// Has the last upkeep found no room or no lock?
+    is_upkeep_put_off: bool,
     _ending: watch::Sender<()>,
 }
 
@@ -266,13 +269,16 @@ impl<S: Store> Thread<S> {
         let now_ms = chrono::Utc::now().timestamp_millis();
         match catch_unwind(AssertUnwindSafe(|| self.store.upkeep(now_ms, is_idle))) {
             Ok(Ok(Upkeep { moved, again })) => {
+                self.is_upkeep_put_off = false;
                 if let Some(bounds) = moved {
                     self.shared.publish(bounds);
                 }
                 return again;
             }
             Ok(Err(error @ (StoreError::Full | StoreError::Busy))) => {
-                tracing::warn!(%error, "retention waits");
+                if !std::mem::replace(&mut self.is_upkeep_put_off, true) {
+                    tracing::warn!(%error, "retention is put off and tried again");
+                }
                 return Some(UPKEEP_RETRY);
             }
             Ok(Err(StoreError::Failed { reason })) => self.shared.stop(reason),

@@ -70,7 +70,7 @@ impl SqliteStore {
         let mark = Mark::open(directory, &ends)?;
         let mut pending = Pending::new(options.segment_events_max);
         open::index_tail(&connection, &ends, &mut pending).map_err(|error| error.on_open(directory))?;
-        let removal = Removal::new(options.retention, directory);
+        let removal = Removal::new(options.retention, options.reserve_bytes, directory);
         Ok(SqliteStore {
             connection,
             ends,

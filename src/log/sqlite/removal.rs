@@ -96,9 +96,10 @@ fn amount(ends: &Ends) -> Amount {
 }
 
 impl Removal {
-    pub(super) fn new(options: Retention, directory: &Arc<Directory>) -> Self {
+    pub(super) fn new(options: Retention, reserve_bytes: usize, directory: &Arc<Directory>) -> Self {
         let removes = options.age.is_some() || options.events.is_some() || options.bytes.is_some();
-        Removal { options, reserve: removes.then(|| Reserve::hold(directory)), head: 0 }
+        let reserve = (removes && reserve_bytes > 0).then(|| Reserve::hold(directory, reserve_bytes));
+        Removal { options, reserve, head: 0 }
     }
 
     /// As [`Store::upkeep`](super::super::store::Store::upkeep).
@@ -121,7 +122,7 @@ impl Removal {
         let before = *ends;
         if is_due || are_keys_due {
             let events_max = SLICE_EVENTS_MAX.max(added.unwrap_or_default().saturating_mul(2));
-            *ends = self.with_room(|options| match is_due {
+            *ends = self.with_room(connection, |options| match is_due {
                 true => slice(options, connection, before, now_ms, events_max),
                 false => key_slice(options, connection, before, now_ms),
             })?;
@@ -132,17 +133,26 @@ impl Removal {
         Ok(Upkeep { moved, again: self.again(ends, now_ms) })
     }
 
-    /// Runs a transaction; when it finds no room, gives up the reserve and runs it once more.
+    /// Runs a transaction; when it finds no room, gives up the reserve, which lets the journal be emptied into the database,
+    /// and runs it once more.
     fn with_room(
         &mut self,
+        connection: &Connection,
         run: impl Fn(&Retention) -> Result<Ends, StoreError>,
     ) -> Result<Ends, StoreError> {
-        match run(&self.options) {
-            Err(StoreError::Full) if self.reserve.as_mut().is_some_and(Reserve::give_up) => {
-                run(&self.options)
-            }
-            result => result,
+        let result = run(&self.options);
+        if !matches!(result, Err(StoreError::Full)) {
+            return result;
         }
+        if let Some(reserve) = &mut self.reserve {
+            reserve.give_up();
+        }
+        // Gives its outcome as a row. If it finds no room either, the next run says so.
+        let emptied = connection.query_one("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get::<_, i64>(0));
+        if let Err(error) = emptied {
+            tracing::debug!(%error, "the journal cannot be emptied");
+        }
+        run(&self.options)
     }
 
     fn again(&self, ends: &Ends, now_ms: i64) -> Option<Duration> {

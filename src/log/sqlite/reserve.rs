@@ -10,12 +10,10 @@ use std::{
     sync::Arc,
 };
 
-/// Enough for the journal of a few removals and for the pages that a checkpoint then adds.
-const RESERVE_BYTES: usize = 4 * 1024 * 1024;
-
 #[derive(Debug)]
 pub(super) struct Reserve {
     path: PathBuf,
+    bytes: usize,
     is_held: bool,
     /// Declared last, so the directory is let go after everything else.
     _directory: Arc<Directory>,
@@ -23,9 +21,9 @@ pub(super) struct Reserve {
 
 impl Reserve {
     /// The reserve of a data directory, taken if there is room.
-    pub(super) fn hold(directory: &Arc<Directory>) -> Self {
+    pub(super) fn hold(directory: &Arc<Directory>, bytes: usize) -> Self {
         let path = directory.reserve();
-        let mut reserve = Reserve { path, is_held: false, _directory: Arc::clone(directory) };
+        let mut reserve = Reserve { path, bytes, is_held: false, _directory: Arc::clone(directory) };
         reserve.take();
         reserve
     }
@@ -46,26 +44,24 @@ impl Reserve {
 
     fn write(&self) -> io::Result<()> {
         let mut file = super::directory::private_file(&self.path)?;
-        if file.metadata()?.len() >= RESERVE_BYTES as u64 {
+        if file.metadata()?.len() >= self.bytes as u64 {
             return Ok(());
         }
         // Written, not only made longer: a hole takes no room.
         let zeros = vec![0; 64 * 1024];
-        for _ in 0..RESERVE_BYTES / zeros.len() {
+        for _ in 0..self.bytes.div_ceil(zeros.len()) {
             file.write_all(&zeros)?;
         }
         file.sync_all()
     }
 
-    /// Frees the room; true if there was some to free.
-    pub(super) fn give_up(&mut self) -> bool {
-        match fs::remove_file(&self.path) {
-            Ok(()) => std::mem::take(&mut self.is_held),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => {
-                tracing::warn!(%error, "the reserve cannot be freed");
-                false
-            }
+    /// Frees the room.
+    pub(super) fn give_up(&mut self) {
+        self.is_held = false;
+        if let Err(error) = fs::remove_file(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "the reserve cannot be freed");
         }
     }
 }
