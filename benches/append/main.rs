@@ -1,6 +1,7 @@
 //! How fast durable publishes are: many publishers, one event or a hundred a request, each answer after its fsync.
 //!
-//! `cargo bench --bench append -- [seconds] [dir]`; run it on the disk that matters, and compare runs of the same minute.
+//! `cargo bench --bench append -- [seconds] [dir] [most events to keep]`; run it on the disk that matters, and compare runs of
+//! the same minute.
 
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a bench ends by a panic")]
 
@@ -9,7 +10,7 @@ use fanfare::{
     bus::{self, Bus},
     event::{Draft, Limits, NewEvent},
     hub::Hub,
-    log::{SqliteLog, SqliteOptions},
+    log::{Retention, SqliteLog, SqliteOptions},
     metrics::Metrics,
 };
 use std::{
@@ -38,16 +39,17 @@ fn event(number: u64) -> NewEvent {
     NewEvent::new(draft, &Limits::default()).unwrap()
 }
 
-fn hub(dir: &Path) -> Hub {
+fn hub(dir: &Path, kept: Option<u64>) -> Hub {
     let bus = Bus::new(&bus::Options { ring_batches_max: 64 });
     let ring = bus.clone();
-    let options = SqliteOptions { dir: dir.to_owned(), ..SqliteOptions::default() };
+    let retention = Retention { events: kept, ..Retention::default() };
+    let options = SqliteOptions { dir: dir.to_owned(), retention, ..SqliteOptions::default() };
     let log = SqliteLog::open(options, Box::new(move |batch| ring.publish(batch))).unwrap();
     Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default())
 }
 
-async fn measure(dir: &Path, publishers: u64, batch: u64, time: Duration) {
-    let hub = hub(dir);
+async fn measure(dir: &Path, kept: Option<u64>, (publishers, batch): (u64, u64), time: Duration) {
+    let hub = hub(dir, kept);
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let started = Instant::now();
     let tasks: Vec<_> = (0..publishers)
@@ -76,13 +78,15 @@ async fn measure(dir: &Path, publishers: u64, batch: u64, time: Duration) {
     }
     let took = started.elapsed();
     let events = count.load(Ordering::Relaxed);
+    let bounds = hub.bounds();
     hub.close().await;
     let bytes: u64 =
         std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
     println!(
-        "{publishers} publishers, {batch} a request: {:.1} k events/s, slowest answer {slowest:.1?}, {} bytes of disk an event",
+        "{publishers} publishers, {batch} a request: {:.1} k events/s, slowest answer {slowest:.1?}, {} bytes of disk an event, {} kept",
         events as f64 / took.as_secs_f64() / 1_000.0,
-        bytes / events.max(1)
+        bytes / events.max(1),
+        bounds.head.get() + 1 - bounds.earliest.get()
     );
 }
 
@@ -91,8 +95,9 @@ fn main() {
     let time = Duration::from_secs(arguments.next().map_or(5, |text| text.parse().unwrap()));
     let below = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for (publishers, batch) in [(1, 1), (50, 1), (10, 100)] {
+    let kept = arguments.next().map(|text| text.parse().unwrap());
+    for publishers_and_batch in [(1, 1), (50, 1), (10, 100)] {
         let dir = tempfile::tempdir_in(&below).unwrap();
-        runtime.block_on(measure(dir.path(), publishers, batch, time));
+        runtime.block_on(measure(dir.path(), kept, publishers_and_batch, time));
     }
 }
