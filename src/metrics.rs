@@ -68,6 +68,10 @@ counts! {
     log_append_events: Histogram = Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0]);
     /// The offset of the last event in the log.
     log_head: Gauge = Gauge::default();
+    /// The offset of the first event that the log still has.
+    log_earliest: Gauge = Gauge::default();
+    /// Reads that met damage in the log and failed; anything but 0 calls for `fanfare log check`.
+    log_damaged_reads: Gauge = Gauge::default();
 }
 
 fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {

@@ -32,6 +32,9 @@ fn the_lines_of_the_documentation_are_accepted() {
         "fanfare schema --check",
         "fanfare schema --check other.graphql",
         "fanfare check-config --print --config f.toml",
+        "fanfare log check",
+        "fanfare log check --data-dir ./data --json",
+        "fanfare log stats --config f.toml",
     ] {
         assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).unwrap_err());
     }
@@ -55,6 +58,9 @@ fn what_makes_no_sense_together_is_a_usage_error() {
         "fanfare bench soak",
         "fanfare schema other.graphql",
         "fanfare frobnicate",
+        "fanfare log",
+        "fanfare log mend",
+        "fanfare log check --data-dir a --config b",
     ] {
         let error = parsed(line).expect_err(line);
         assert_eq!(error.exit_code(), 2, "{line}: {error}");

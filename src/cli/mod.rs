@@ -8,6 +8,7 @@
 mod backoff;
 mod bench;
 mod check_config;
+mod log;
 mod publish;
 mod schema;
 mod scope;
@@ -51,6 +52,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Check the settings without starting anything.
     CheckConfig(check_config::Arguments),
+    /// Check or count what is stored in a data directory.
+    Log(log::Arguments),
 }
 
 /// Why a command ended without having done its work.
@@ -104,6 +107,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: &E
         Command::Bench(arguments) => bench::run(&arguments, environment),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment),
+        Command::Log(arguments) => log::run(&arguments, environment),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     match &failure {

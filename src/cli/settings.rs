@@ -37,6 +37,12 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 }
 
 impl SettingArguments {
+    /// No flags but the settings file.
+    pub(super) fn of_file(config: Option<String>) -> Self {
+        let (listen, data_dir, store) = Default::default();
+        SettingArguments { listen, data_dir, store, demo: false, config, set: Vec::new() }
+    }
+
     /// The configuration that these flags, the environment and the file give.
     pub(super) fn load(&self, environment: &Environment<'_>) -> Result<Loaded, Failure> {
         config::load(self.config.as_deref(), &self.flags(), environment.variable, &environment.names)

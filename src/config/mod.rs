@@ -23,7 +23,7 @@ use crate::{
     bus,
     event::Limits,
     graphql::{GraphqlOptions, GuardOptions},
-    log::{MemoryOptions, OnAppend, SqliteOptions, WriterOptions},
+    log::{MemoryOptions, OnAppend, Retention, SqliteOptions, WriterOptions},
     server,
 };
 use std::{num::NonZeroUsize, sync::Arc};
@@ -41,15 +41,29 @@ impl Config {
 
     /// The log in memory; the observer is told about every commit.
     pub fn memory_options(&self, observer: OnAppend) -> MemoryOptions {
-        MemoryOptions { writer: writer_options(observer), ..MemoryOptions::default() }
+        MemoryOptions {
+            retention: self.retention(),
+            writer: writer_options(observer),
+            ..MemoryOptions::default()
+        }
     }
 
     /// The log on disk; the observer is told about every commit.
     pub fn sqlite_options(&self, observer: OnAppend) -> SqliteOptions {
         SqliteOptions {
             dir: self.data_dir.clone(),
+            retention: self.retention(),
             writer: writer_options(observer),
             ..SqliteOptions::default()
+        }
+    }
+
+    fn retention(&self) -> Retention {
+        Retention {
+            age: self.retention_age,
+            events: self.retention_events.map(|events| events as u64),
+            bytes: self.retention_bytes.map(|bytes| bytes as u64),
+            ..Retention::default()
         }
     }
 

@@ -73,6 +73,10 @@ macro_rules! settings {
     };
 }
 
+const RETENTION_AGE: Unit = Unit::Time(Duration::from_secs(1), Duration::from_secs(10 * 365 * 86_400));
+const RETENTION_EVENTS: Unit = Unit::Count(1, 1 << 48);
+const RETENTION_BYTES: Unit = Unit::Bytes(MIB, 1 << 50);
+
 /// A day: longer timeouts are typing errors.
 const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_millis(1);
@@ -84,6 +88,12 @@ settings! {
         "Directory of the embedded log; created when it is missing.";
     store: Store = "sqlite", Unit::Choice(value::STORES), Some("--store"), ["FANFARE_STORE"],
         "Where events are kept: sqlite in data_dir, or memory, which forgets them at the end.";
+    retention_age: Option<Duration> = "off", Unit::OrOff(&RETENTION_AGE), None, ["FANFARE_RETENTION_AGE"],
+        "Events logged longer ago are removed; (source, id) is still recognised for 24 hours.";
+    retention_events: Option<usize> = "off", Unit::OrOff(&RETENTION_EVENTS), None, ["FANFARE_RETENTION_EVENTS"],
+        "Most events that are kept; older ones are removed. Store memory keeps 1,000,000 at most.";
+    retention_bytes: Option<usize> = "off", Unit::OrOff(&RETENTION_BYTES), None, ["FANFARE_RETENTION_BYTES"],
+        "Most bytes of events that are kept, indexes included; older ones are removed. The database file takes its room again, but does not shrink.";
     demo: bool = "false", Unit::Switch, Some("--demo"), ["FANFARE_DEMO"],
         "Publish a sample feed, marked as such by its source.";
     github_webhook_secret: Option<Secret> = "", Unit::Secret, None, ["FANFARE_GITHUB_WEBHOOK_SECRET"],

@@ -46,7 +46,12 @@ pub enum Unit {
     Threads,
     /// Directives of the log filter.
     LogFilter,
+    /// A limit of another kind, or none.
+    OrOff(&'static Unit),
 }
+
+/// What stands for no limit.
+const OFF: &str = "off";
 
 impl Unit {
     /// What is allowed, for people.
@@ -70,6 +75,7 @@ impl Unit {
             }
             Unit::Threads => format!("cores or a whole number from 1 to {THREADS_MAX}"),
             Unit::LogFilter => "directives such as info or fanfare=debug,warn".to_owned(),
+            Unit::OrOff(unit) => format!("{OFF}, or {}", unit.allowed()),
         }
     }
 }
@@ -254,7 +260,7 @@ impl Value for usize {
             Unit::Bytes(least, most) => (read_bytes(text)?, *least, *most),
             Unit::Count(least, most) => (read_number(text)?, *least, *most),
             Unit::Address | Unit::Path | Unit::Choice(_) | Unit::Switch | Unit::Secret => return None,
-            Unit::Origins | Unit::Time(..) | Unit::Threads | Unit::LogFilter => return None,
+            Unit::Origins | Unit::Time(..) | Unit::Threads | Unit::LogFilter | Unit::OrOff(_) => return None,
         };
         (least..=most).contains(&value).then_some(value)
     }
@@ -329,6 +335,42 @@ fn show_time(time: Duration) -> String {
     match units.into_iter().find(|(factor, _)| ms >= *factor && ms.is_multiple_of(*factor)) {
         Some((factor, unit)) => format!("{}{unit}", ms / factor),
         None => format!("{ms}ms"),
+    }
+}
+
+/// A limit that may be off.
+fn read_limit<T: Value>(text: &str, unit: &Unit) -> Option<Option<T>> {
+    match (text, unit) {
+        (OFF, Unit::OrOff(_)) => Some(None),
+        (_, Unit::OrOff(unit)) => T::read(text, unit).map(Some),
+        (_, _) => None,
+    }
+}
+
+fn show_limit<T: Value>(limit: Option<&T>, unit: &Unit) -> Option<toml::Value> {
+    match (limit, unit) {
+        (Some(limit), Unit::OrOff(unit)) => limit.show(unit),
+        (_, _) => Some(OFF.into()),
+    }
+}
+
+impl Value for Option<usize> {
+    fn read(text: &str, unit: &Unit) -> Option<Self> {
+        read_limit(text, unit)
+    }
+
+    fn show(&self, unit: &Unit) -> Option<toml::Value> {
+        show_limit(self.as_ref(), unit)
+    }
+}
+
+impl Value for Option<Duration> {
+    fn read(text: &str, unit: &Unit) -> Option<Self> {
+        read_limit(text, unit)
+    }
+
+    fn show(&self, unit: &Unit) -> Option<toml::Value> {
+        show_limit(self.as_ref(), unit)
     }
 }
 

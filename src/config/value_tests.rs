@@ -54,6 +54,28 @@ fn bounds_are_kept_at_both_ends() {
 }
 
 #[test]
+fn a_limit_is_off_or_within_its_bounds() {
+    let bytes = |text| <Option<usize> as Value>::read(text, &Unit::OrOff(&Unit::Bytes(MIB, 4 * MIB)));
+    assert_eq!(
+        (bytes("off"), bytes("1MiB"), bytes("4MiB")),
+        (Some(None), Some(Some(MIB)), Some(Some(4 * MIB)))
+    );
+    assert_eq!((bytes("0"), bytes("1023KiB"), bytes("5MiB"), bytes(""), bytes("none")), Default::default());
+    for (name, text) in [
+        ("retention_age", "999ms"),
+        ("retention_age", "87601h"),
+        ("retention_age", "7"),
+        ("retention_events", "0"),
+        ("retention_events", "-1"),
+        ("retention_bytes", "64KiB"),
+    ] {
+        let setting = Setting::find(name).unwrap();
+        assert_eq!((setting.read)(&mut Config::default(), text), None, "{name} = {text}");
+        assert!(setting.unit.allowed().starts_with("off, or "), "{}", setting.unit.allowed());
+    }
+}
+
+#[test]
 fn origins_are_those_that_browsers_send() {
     let read = |text| <Vec<String> as Value>::read(text, &Unit::Origins);
     assert_eq!(

@@ -12,6 +12,8 @@ use std::sync::Arc;
 /// The most events of one page.
 pub const HISTORY_EVENTS_MAX: u32 = 1_000;
 const HISTORY_EVENTS_DEFAULT: u32 = 50;
+/// How often a page from the front is begun anew because retention was faster.
+const EXPIRED_TRIES: usize = 8;
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The arguments of a Relay connection. Without `first` and `last` the page has the newest 50 events.
@@ -47,17 +49,25 @@ impl Hub {
     /// Cancel safety: yes.
     pub async fn history(&self, principal: &Principal, request: HistoryRequest) -> Result<History, Refusal> {
         let (is_rising, count) = direction(request.first, request.last)?;
-        let after = match request.after {
-            Some(cursor) => self.check_cursor(cursor)?,
-            None => self.bounds().earliest.previous(),
-        };
+        let after = request.after.map(|cursor| self.check_cursor(cursor)).transpose()?;
         let before = match request.before {
             Some(cursor) => self.check_cursor(cursor)?,
             None => self.bounds().head.next(),
         };
         let filter = Arc::new(principal.grant().narrow(request.filter));
         // One more than asked for tells whether there are more.
-        let mut events = self.collect(&filter, after, before, is_rising, count + 1).await?;
+        let mut tries = 0;
+        let mut events = loop {
+            match self.collect(&filter, after, before, is_rising, count + 1).await {
+                // Retention has passed the page in the middle, and nobody asked for just these events.
+                Err(refusal)
+                    if after.is_none() && refusal.code == Code::CursorExpired && tries < EXPIRED_TRIES =>
+                {
+                    tries += 1;
+                }
+                read => break read?,
+            }
+        };
         let has_more = events.len() > count;
         events.truncate(count);
         if is_rising {
@@ -67,17 +77,23 @@ impl Hub {
         Ok(History { events, has_next: false, has_previous: has_more })
     }
 
-    /// Up to `count` matching events strictly between two offsets, from the front or from the back.
+    /// Up to `count` matching events strictly between two offsets, from the front or from the back; without the first, from
+    /// the earliest event on.
     async fn collect(
         &self,
         filter: &Arc<EventFilter>,
-        after: Offset,
+        after: Option<Offset>,
         before: Offset,
         is_rising: bool,
         count: usize,
     ) -> Result<Vec<Arc<Event>>, Refusal> {
         let mut events: Vec<Arc<Event>> = Vec::new();
-        let mut from = if is_rising { From::After(after) } else { From::Before(before) };
+        let mut from = match (is_rising, after) {
+            (true, Some(after)) => From::After(after),
+            (true, None) => From::Earliest,
+            (false, _) => From::Before(before),
+        };
+        let after = after.unwrap_or(Offset::ZERO);
         while events.len() < count {
             let read = Read {
                 filter: Arc::clone(filter),

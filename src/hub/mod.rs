@@ -122,6 +122,11 @@ impl Hub {
         self.log.health()
     }
 
+    /// How many reads have met damage in the log.
+    pub fn damaged_reads(&self) -> u64 {
+        self.log.damaged_reads()
+    }
+
     /// The cursor of an offset.
     pub fn cursor(&self, offset: Offset) -> Cursor {
         Cursor { epoch: self.log.epoch(), offset }
@@ -136,8 +141,8 @@ impl Hub {
     fn read_refusal(&self, error: &ReadError) -> Refusal {
         match error {
             ReadError::Expired { earliest } => position::expired(self.cursor(earliest.previous())),
-            ReadError::Failed { reason } => {
-                tracing::error!(%reason, "the log cannot be read");
+            ReadError::Failed { .. } | ReadError::Damaged { .. } => {
+                tracing::error!(reason = %error, "the log cannot be read");
                 Refusal::new(Code::Unavailable, "the log cannot be read now")
             }
         }

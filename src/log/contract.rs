@@ -12,12 +12,20 @@ use std::sync::Mutex;
 mod crowds;
 #[path = "contract_pages.rs"]
 mod pages;
+#[path = "contract_retention.rs"]
+mod retention;
 
 use crowds::{
     a_closed_log_takes_nothing_and_had_committed_what_waited, a_reader_among_writers_misses_nothing,
     many_publishers_get_distinct_contiguous_offsets_in_the_observers_order,
 };
 use pages::pages_agree_with_a_naive_reading;
+use retention::{
+    a_key_outlives_its_event_for_its_window_and_no_longer,
+    each_limit_removes_from_the_front_and_the_last_event_stays,
+    pages_agree_with_a_naive_reading_after_retention,
+    readers_get_every_event_or_expired_while_retention_runs_at_full_speed, the_ends_of_a_log_are_told_apart,
+};
 
 /// An implementation of the log.
 #[derive(Clone, Copy, Debug)]
@@ -33,52 +41,62 @@ struct Subject {
     _dir: Option<tempfile::TempDir>,
 }
 
+/// How a log under test is opened.
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    /// The most events that a page looks at.
+    scan_max: usize,
+    /// Events of a segment of the index, where there is one.
+    segment: usize,
+    retention: Retention,
+}
+
+impl Default for Opened {
+    fn default() -> Self {
+        Opened { scan_max: 1_000, segment: 50, retention: Retention::default() }
+    }
+}
+
 impl Kind {
     /// An empty log whose pages look at no more than so many events.
     fn open(self, scan_max: usize) -> Subject {
+        self.open_as(Opened { scan_max, ..Opened::default() })
+    }
+
+    fn open_as(self, opened: Opened) -> Subject {
         let (seen, on_commit) = observer();
+        let Opened { scan_max, segment, retention } = opened;
         match self {
             Kind::Memory => {
-                let options = MemoryOptions { scan_events_max: scan_max, ..MemoryOptions::default() };
+                let options =
+                    MemoryOptions { scan_events_max: scan_max, retention, ..MemoryOptions::default() };
                 Subject { log: Arc::new(MemoryLog::open(options, on_commit)), seen, _dir: None }
             }
             Kind::Sqlite => {
                 let dir = tempfile::tempdir().unwrap();
-                let options = sqlite_options(&dir, scan_max);
+                let options = SqliteOptions {
+                    dir: dir.path().to_owned(),
+                    scan_rows_max: scan_max,
+                    segment_events_max: segment,
+                    retention,
+                    reserve_bytes: 64 * 1024,
+                    ..SqliteOptions::default()
+                };
                 let log = Arc::new(SqliteLog::open(options, on_commit).unwrap());
                 Subject { log, seen, _dir: Some(dir) }
             }
         }
     }
 
-    /// A log that had all of the events and has only the last so many, as retention leaves it.
-    async fn open_with_last(self, events: Vec<NewEvent>, kept: usize) -> Subject {
-        let (seen, on_commit) = observer();
-        match self {
-            Kind::Memory => {
-                let options = MemoryOptions { events_max: Some(kept), ..MemoryOptions::default() };
-                let log = Arc::new(MemoryLog::open(options, on_commit));
-                log.append(events).await.unwrap();
-                Subject { log, seen, _dir: None }
-            }
-            Kind::Sqlite => {
-                let dir = tempfile::tempdir().unwrap();
-                let removed = i64::try_from(events.len() - kept).unwrap();
-                let log = SqliteLog::open(sqlite_options(&dir, 1_000), Box::new(|_| ())).unwrap();
-                log.append(events).await.unwrap();
-                log.close().await;
-                let database = rusqlite::Connection::open(dir.path().join("fanfare.db")).unwrap();
-                database.execute("DELETE FROM events WHERE offset <= ?1", [removed]).unwrap();
-                drop(database);
-                let log = Arc::new(SqliteLog::open(sqlite_options(&dir, 1_000), on_commit).unwrap());
-                Subject { log, seen, _dir: Some(dir) }
-            }
-        }
+    /// A log that had all of the events and has only the last so many.
+    async fn open_with_last(self, events: Vec<NewEvent>, kept: u64) -> Subject {
+        let retention = Retention { events: Some(kept), ..Retention::default() };
+        let subject = self.open_as(Opened { retention, ..Opened::default() });
+        let count = events.len() as u64;
+        subject.log.append(events).await.unwrap();
+        subject.earliest(count - kept + 1).await;
+        subject
     }
-}
-
-fn sqlite_options(dir: &tempfile::TempDir, scan_max: usize) -> SqliteOptions {
-    SqliteOptions { dir: dir.path().to_owned(), scan_rows_max: scan_max, ..SqliteOptions::default() }
 }
 
 fn observer() -> (Arc<Mutex<Vec<Batch>>>, OnCommit) {
@@ -90,6 +108,14 @@ fn observer() -> (Arc<Mutex<Vec<Batch>>>, OnCommit) {
 impl Subject {
     async fn append(&self, events: &[Value]) -> Result<Vec<Appended>, AppendError> {
         self.log.append(events.iter().map(event).collect()).await
+    }
+
+    /// Waits until retention has come this far.
+    async fn earliest(&self, offset: u64) {
+        while self.log.bounds().earliest.get() < offset {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(self.log.bounds().earliest.get(), offset);
     }
 
     /// Every event, page by page.
@@ -158,6 +184,11 @@ contract! {
     a_closed_log_takes_nothing_and_had_committed_what_waited
     many_publishers_get_distinct_contiguous_offsets_in_the_observers_order
     a_reader_among_writers_misses_nothing
+    each_limit_removes_from_the_front_and_the_last_event_stays
+    the_ends_of_a_log_are_told_apart
+    a_key_outlives_its_event_for_its_window_and_no_longer
+    pages_agree_with_a_naive_reading_after_retention
+    readers_get_every_event_or_expired_while_retention_runs_at_full_speed
 }
 
 fn offsets_rise_by_one_from_one(kind: Kind) {

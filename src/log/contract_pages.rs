@@ -79,9 +79,10 @@ fn logged_events() -> impl Strategy<Value = Vec<NewEvent>> {
 }
 
 fn reads(length: u64) -> impl Strategy<Value = Read> {
-    let from = (any::<bool>(), 0..length + 3).prop_map(|(is_rising, offset)| match is_rising {
-        true => From::After(Offset::new(offset)),
-        false => From::Before(Offset::new(offset)),
+    let from = (0..9, 0..length + 3).prop_map(|(direction, offset)| match direction {
+        0 => From::Earliest,
+        1..5 => From::After(Offset::new(offset)),
+        _ => From::Before(Offset::new(offset)),
     });
     let events_max = prop_oneof![0..8_usize, Just(1_000)];
     let bytes_max = prop_oneof![0..90_usize, Just(usize::MAX)];
@@ -97,13 +98,17 @@ fn bytes(event: &Event) -> usize {
     event.data().as_str().len()
 }
 
-/// Checks one page against all events; gives where to go on.
+/// Checks one page against all events that are kept; gives where to go on.
 fn check(all: &[Arc<Event>], read: &Read, page: &Page, may_be_cut: bool) -> Option<From> {
-    let (head, through) = (all.len() as u64, page.through.get());
+    let first = all.first().map_or(1, |event| event.offset().get());
+    let (head, through) = (first - 1 + all.len() as u64, page.through.get());
     let matching = |event: &&Arc<Event>| read.filter.matches(event);
     let (mut expected, next, start): (Vec<_>, _, _) = match read.from {
-        From::After(after) => {
-            let after = after.get();
+        From::After(_) | From::Earliest => {
+            let after = match read.from {
+                From::After(after) => after.get(),
+                From::Earliest | From::Before(_) => first - 1,
+            };
             assert!(through >= after && through <= head.max(after));
             assert_eq!(page.is_last, through >= head);
             let range = |event: &&Arc<Event>| event.offset().get() > after;
@@ -112,14 +117,14 @@ fn check(all: &[Arc<Event>], read: &Read, page: &Page, may_be_cut: bool) -> Opti
         From::Before(before) => {
             let before = before.get();
             assert!(through == 0 || through < before);
-            assert_eq!(page.is_last, through <= 1);
-            assert_ne!(through, 1, "the start of the log is told as 0");
+            assert_eq!(page.is_last, through == 0);
+            assert!(through == 0 || through > first, "the start of the log is told as 0");
             let range = |event: &&Arc<Event>| event.offset().get() < before;
             (all.iter().rev().filter(range).filter(matching).collect(), From::Before(page.through), before)
         }
     };
     let is_within = |event: &&Arc<Event>| match read.from {
-        From::After(_) => event.offset().get() <= through,
+        From::After(_) | From::Earliest => event.offset().get() <= through,
         From::Before(_) => event.offset().get() >= through,
     };
     let beyond = expected.iter().find(|event| !is_within(event)).copied();
@@ -138,31 +143,44 @@ fn check(all: &[Arc<Event>], read: &Read, page: &Page, may_be_cut: bool) -> Opti
 }
 
 pub(super) fn pages_agree_with_a_naive_reading(kind: Kind) {
-    run(async {
-        let mut runner = TestRunner::deterministic();
-        let events = logged_events().new_tree(&mut runner).unwrap().current();
-        let length = events.len() as u64;
-        let mut subjects = Vec::new();
-        for scan_max in [1, 7, 10_000] {
-            let subject = kind.open(scan_max);
-            for request in events.chunks(50) {
-                subject.log.append(request.to_vec()).await.unwrap();
-            }
-            subjects.push((subject, scan_max));
+    run(pages_agree(kind, None));
+}
+
+/// Pages of logs that look at few and at many rows, with small segments and none, against a look at every event.
+pub(super) async fn pages_agree(kind: Kind, kept: Option<u64>) {
+    let mut runner = TestRunner::deterministic();
+    let events = logged_events().new_tree(&mut runner).unwrap().current();
+    let length = events.len() as u64;
+    let first = kept.map_or(1, |kept| length - kept + 1);
+    let retention = Retention { events: kept, ..Retention::default() };
+    let mut subjects = Vec::new();
+    for (scan_max, segment) in [(1, 20), (7, 1_000), (40, 33), (10_000, 7)] {
+        let subject = kind.open_as(Opened { scan_max, segment, retention });
+        for request in events.chunks(50) {
+            subject.log.append(request.to_vec()).await.unwrap();
         }
-        let strategy = (0..subjects.len(), reads(length));
-        for _ in 0..1_500 {
-            let (index, mut read) = strategy.new_tree(&mut runner).unwrap().current();
-            let (subject, scan_max) = &subjects[index];
-            let all = subject.seen();
-            let mut steps = 0;
-            loop {
-                let page = subject.log.read(read.clone()).await.unwrap();
-                let Some(next) = check(&all, &read, &page, *scan_max < 10_000) else { break };
-                read.from = next;
-                steps += 1;
-                assert!(steps <= length, "{read:?}");
-            }
+        subject.earliest(first).await;
+        subjects.push((subject, scan_max));
+    }
+    let strategy = (0..subjects.len(), reads(length));
+    for _ in 0..1_500 {
+        let (index, mut read) = strategy.new_tree(&mut runner).unwrap().current();
+        let (subject, scan_max) = &subjects[index];
+        let all = subject.seen().split_off(usize::try_from(first).unwrap() - 1);
+        let mut steps = 0;
+        loop {
+            let page = match (subject.log.read(read.clone()).await, read.from) {
+                (Ok(page), _) => page,
+                (Err(ReadError::Expired { earliest }), From::After(after)) => {
+                    assert!(after.get() + 1 < first && earliest.get() == first);
+                    break;
+                }
+                (Err(error), _) => panic!("{error}"),
+            };
+            let Some(next) = check(&all, &read, &page, *scan_max < 10_000) else { break };
+            read.from = next;
+            steps += 1;
+            assert!(steps <= length, "{read:?}");
         }
-    });
+    }
 }

@@ -1,19 +1,25 @@
 //! The log of tests and throw-away runs: everything in memory, gone with the process.
 //!
-//! Invariants: the newest `events_max` events are kept; older ones are removed with the commit that pushes them out.
+//! Invariants: never more than `events_max` events are kept: older ones are removed with the commit that pushes them out; what
+//! else [`Retention`] says is removed between commits.
 
 use super::{
-    AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, WriterOptions,
+    AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, Retention, WriterOptions,
     page::PageBuilder,
-    store::{Place, Store, StoreError, Transaction},
+    retention::Amount,
+    store::{
+        BodyDigest, First, Place, Store, StoreError, Transaction, Upkeep, body_digest, data_bytes,
+        is_same_body,
+    },
     writer::Writer,
 };
-use crate::event::{Epoch, Event, NewEvent, Offset};
+use crate::event::{Cursor, Epoch, Event, NewEvent, Offset};
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, ready};
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Duration,
 };
 
 /// How a [`MemoryLog`] is made.
@@ -21,6 +27,10 @@ use std::{
 pub struct MemoryOptions {
     /// The most events that are kept, 1 at least; `None` keeps all.
     pub events_max: Option<usize>,
+    /// What else is removed, and how long keys outlive their events.
+    pub retention: Retention,
+    /// The most keys of removed events; beyond it the oldest are forgotten before their window is over.
+    pub keys_max: usize,
     /// The most events that one page looks at.
     pub scan_events_max: usize,
     /// The write path.
@@ -31,6 +41,8 @@ impl Default for MemoryOptions {
     fn default() -> Self {
         MemoryOptions {
             events_max: Some(1_000_000),
+            retention: Retention::default(),
+            keys_max: 1_000_000,
             scan_events_max: 65_536,
             writer: WriterOptions::default(),
         }
@@ -48,7 +60,7 @@ pub struct MemoryLog {
 impl MemoryLog {
     /// A new, empty log.
     pub fn open(options: MemoryOptions, on_commit: OnCommit) -> Self {
-        let store = MemoryStore::new(options.events_max);
+        let store = MemoryStore::new(options.events_max, options.retention, options.keys_max);
         let kept = Arc::clone(&store.kept);
         let writer = Writer::start(store, options.writer, on_commit);
         MemoryLog { kept, writer, scan_events_max: options.scan_events_max.max(1) }
@@ -58,14 +70,14 @@ impl MemoryLog {
     fn look(&self) -> (RwLockReadGuard<'_, Kept>, Bounds) {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         let head = self.writer.bounds().head;
-        let earliest = Offset::new(kept.first.min(head.get() + 1));
+        let earliest = Offset::new(kept.first);
         (kept, Bounds { earliest, head })
     }
 
     fn page(&self, read: &Read) -> Result<Page, ReadError> {
         let (kept, bounds) = self.look();
         let mut page = PageBuilder::new(read, bounds)?;
-        if let Some(span) = page.span().map(|span| span.first(self.scan_events_max)) {
+        if let Some(span) = page.rest().map(|span| span.first(self.scan_events_max)) {
             let mut offsets = span.low..=span.high;
             let next = || if span.is_rising { offsets.next() } else { offsets.next_back() };
             for offset in std::iter::from_fn(next) {
@@ -136,6 +148,25 @@ impl Entry {
     fn is_before(&self, time: DateTime<Utc>) -> bool {
         DateTime::from_timestamp_millis(self.logged_at).is_some_and(|logged_at| logged_at < time)
     }
+
+    fn bytes(&self) -> u64 {
+        (EVENT_BYTES + self.event.id().len() + self.event.source().len() + data_bytes(&self.event)) as u64
+    }
+}
+
+/// What an event takes beside its texts, roughly.
+const EVENT_BYTES: usize = 512;
+/// The most events or keys that one piece of upkeep removes.
+const SLICE_MAX: usize = 4_096;
+
+/// What stays of a removed event while its key is kept.
+#[derive(Debug)]
+struct Stub {
+    offset: u64,
+    logged_at: i64,
+    id: Arc<str>,
+    source: Box<str>,
+    digest: BodyDigest,
 }
 
 /// All events, and their offsets by id in rising order.
@@ -143,7 +174,11 @@ impl Entry {
 struct Kept {
     /// The offset of the first entry, or of the next event when there is none.
     first: u64,
+    bytes: u64,
     entries: VecDeque<Entry>,
+    /// The removed events whose keys are kept, by offset.
+    stubs: VecDeque<Stub>,
+    /// Those of stubs and entries.
     by_id: HashMap<Arc<str>, Vec<u64>>,
 }
 
@@ -152,16 +187,31 @@ impl Kept {
         self.entries.get(usize::try_from(offset.checked_sub(self.first)?).ok()?)
     }
 
+    fn stub(&self, offset: u64) -> Option<&Stub> {
+        let index = self.stubs.binary_search_by_key(&offset, |stub| stub.offset).ok()?;
+        self.stubs.get(index)
+    }
+
     fn bounds(&self) -> Bounds {
         let earliest = Offset::new(self.first);
         Bounds { earliest, head: Offset::new(self.first - 1 + self.entries.len() as u64) }
     }
 
-    fn same_key(&self, event: &NewEvent) -> Option<&Event> {
-        let offsets = self.by_id.get(event.id())?.iter();
-        offsets
-            .filter_map(|offset| Some(&*self.entry(*offset)?.event))
-            .find(|old| old.source() == event.source())
+    fn amount(&self) -> Amount {
+        let earliest_at = self.entries.front().map_or(0, |entry| entry.logged_at);
+        Amount { events: self.entries.len() as u64, bytes: self.bytes, earliest_at }
+    }
+
+    fn same_key(&self, event: &NewEvent, epoch: Epoch) -> Option<First> {
+        self.by_id.get(event.id())?.iter().find_map(|offset| {
+            let cursor = Cursor { epoch, offset: Offset::new(*offset) };
+            if let Some(old) = self.entry(*offset) {
+                let is_same = is_same_body(&old.event, event);
+                return (old.event.source() == event.source()).then_some(First { cursor, is_same });
+            }
+            let stub = self.stub(*offset).filter(|stub| *stub.source == *event.source())?;
+            Some(First { cursor, is_same: stub.digest == body_digest(event) })
+        })
     }
 
     fn push(&mut self, event: Event, logged_at: i64) {
@@ -172,27 +222,43 @@ impl Kept {
                 self.by_id.insert(event.id().into(), vec![offset]);
             }
         }
-        self.entries.push_back(Entry { logged_at, event: Arc::new(event) });
+        let entry = Entry { logged_at, event: Arc::new(event) };
+        self.bytes += entry.bytes();
+        self.entries.push_back(entry);
     }
 
+    /// Removes the first event and keeps its key.
     fn pop_front(&mut self) {
-        if let Some(entry) = self.entries.pop_front() {
-            self.forget(&entry.event);
-            self.first += 1;
+        let Some(entry) = self.entries.pop_front() else { return };
+        self.first += 1;
+        self.bytes -= entry.bytes();
+        self.stubs.push_back(Stub {
+            offset: entry.event.offset().get(),
+            logged_at: entry.logged_at,
+            id: entry.event.id().into(),
+            source: entry.event.source().into(),
+            digest: body_digest(&entry.event),
+        });
+    }
+
+    fn pop_stub(&mut self) {
+        if let Some(stub) = self.stubs.pop_front() {
+            self.forget(&stub.id, stub.offset);
         }
     }
 
     fn pop_back(&mut self) {
         if let Some(entry) = self.entries.pop_back() {
-            self.forget(&entry.event);
+            self.bytes -= entry.bytes();
+            self.forget(entry.event.id(), entry.event.offset().get());
         }
     }
 
-    fn forget(&mut self, event: &Event) {
-        if let Some(offsets) = self.by_id.get_mut(event.id()) {
-            offsets.retain(|offset| *offset != event.offset().get());
+    fn forget(&mut self, id: &str, offset: u64) {
+        if let Some(offsets) = self.by_id.get_mut(id) {
+            offsets.retain(|own| *own != offset);
             if offsets.is_empty() {
-                self.by_id.remove(event.id());
+                self.by_id.remove(id);
             }
         }
     }
@@ -203,12 +269,15 @@ pub(super) struct MemoryStore {
     epoch: Epoch,
     kept: Arc<RwLock<Kept>>,
     events_max: Option<usize>,
+    retention: Retention,
+    keys_max: usize,
 }
 
 impl MemoryStore {
-    pub(super) fn new(events_max: Option<usize>) -> Self {
+    pub(super) fn new(events_max: Option<usize>, retention: Retention, keys_max: usize) -> Self {
         let kept = Kept { first: 1, ..Kept::default() };
-        MemoryStore { epoch: Epoch::random(), kept: Arc::new(RwLock::new(kept)), events_max }
+        let kept = Arc::new(RwLock::new(kept));
+        MemoryStore { epoch: Epoch::random(), kept, events_max, retention, keys_max }
     }
 }
 
@@ -231,7 +300,36 @@ impl Store for MemoryStore {
     fn begin(&mut self) -> Result<MemoryTransaction<'_>, StoreError> {
         let kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         let committed = kept.bounds().head;
-        Ok(MemoryTransaction { kept, committed, events_max: self.events_max })
+        let events_max = self.events_max.map_or(usize::MAX, |events_max| events_max.max(1));
+        Ok(MemoryTransaction { kept, epoch: self.epoch, committed, events_max })
+    }
+
+    fn upkeep(&mut self, now_ms: i64, _is_idle: bool) -> Result<Upkeep, StoreError> {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        let before = kept.first;
+        let mut left = SLICE_MAX;
+        while left > 0 && self.retention.is_exceeded(kept.amount(), now_ms) {
+            kept.pop_front();
+            left -= 1;
+        }
+        let is_over = |stub: &Stub| self.retention.is_key_over(stub.logged_at, now_ms);
+        while left > 0 && (kept.stubs.len() > self.keys_max || kept.stubs.front().is_some_and(is_over)) {
+            kept.pop_stub();
+            left -= 1;
+        }
+        let again = match left {
+            0 => Some(0),
+            _ => {
+                let keys = kept.stubs.front().map(|stub| self.retention.next_key_ms(stub.logged_at, now_ms));
+                // A clock that is set forward is noticed within a minute.
+                keys.into_iter()
+                    .chain(self.retention.next_ms(kept.amount(), now_ms))
+                    .min()
+                    .map(|ms| ms.min(60_000))
+            }
+        };
+        let moved = (kept.first != before).then(|| kept.bounds());
+        Ok(Upkeep { moved, again: again.map(Duration::from_millis) })
     }
 
     fn close(self, _has_failed: bool) {}
@@ -240,15 +338,16 @@ impl Store for MemoryStore {
 /// Readers wait while a transaction is open; it is as short as its batch.
 pub(super) struct MemoryTransaction<'a> {
     kept: RwLockWriteGuard<'a, Kept>,
+    epoch: Epoch,
     /// The last event that stays when the transaction is dropped.
     committed: Offset,
-    events_max: Option<usize>,
+    events_max: usize,
 }
 
 impl Transaction for MemoryTransaction<'_> {
-    fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<Event>, StoreError> {
-        if let Some(first) = self.kept.same_key(event) {
-            return Ok(Some(first.clone()));
+    fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError> {
+        if let Some(first) = self.kept.same_key(event, self.epoch) {
+            return Ok(Some(first));
         }
         self.kept.push(Event::logged(event.clone(), place.cursor), place.logged_at);
         Ok(None)
@@ -262,8 +361,7 @@ impl Transaction for MemoryTransaction<'_> {
     }
 
     fn commit(mut self) -> Result<Bounds, StoreError> {
-        let events_max = self.events_max.map_or(usize::MAX, |events_max| events_max.max(1));
-        while self.kept.entries.len() > events_max {
+        while self.kept.entries.len() > self.events_max {
             self.kept.pop_front();
         }
         let bounds = self.kept.bounds();

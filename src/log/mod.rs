@@ -10,12 +10,17 @@
 mod contract;
 mod memory;
 mod page;
+mod queue;
+mod retention;
 mod sqlite;
 mod store;
 mod writer;
 
 pub use memory::{MemoryLog, MemoryOptions};
-pub use sqlite::{OpenError, SqliteLog, SqliteOptions};
+pub use retention::Retention;
+pub use sqlite::{
+    CheckReport, FileSize, LogStats, OpenError, SqliteLog, SqliteOptions, TypeCount, check, stats,
+};
 pub use writer::{OnAppend, WriterOptions};
 
 use crate::{
@@ -62,6 +67,8 @@ pub struct Read {
 /// Where a page starts and in which direction it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
+    /// Rising, from the first event that is kept; never fails for its start, however fast retention is.
+    Earliest,
     /// Rising, from the event after this offset.
     After(Offset),
     /// Falling, from the event before this offset. The events of the page stand in falling order.
@@ -157,6 +164,14 @@ pub enum ReadError {
         /// The first event that is still there.
         earliest: Offset,
     },
+    /// What is stored is not what was written, so the page is not given; for the operator.
+    #[error("the log is damaged: {reason}; `fanfare log check` finds all damage")]
+    Damaged {
+        /// The event that cannot be given, if one is known.
+        offset: Option<Offset>,
+        /// Where the damage is and how it shows.
+        reason: String,
+    },
     /// The store failed; for the operator.
     #[error("the log cannot be read: {reason}")]
     Failed {
@@ -198,6 +213,11 @@ pub trait Log: Send + Sync + fmt::Debug {
 
     /// Can it take and give events? Cheap.
     fn health(&self) -> Health;
+
+    /// How many reads have met damage since the log was opened; 0 for a log that cannot be damaged. Cheap.
+    fn damaged_reads(&self) -> u64 {
+        0
+    }
 
     /// Takes no more appends, commits what waits, and closes the store.
     ///

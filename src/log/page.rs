@@ -29,15 +29,14 @@ impl Span {
         }
     }
 
+    /// The part of it between two offsets, both inclusive.
+    pub(super) fn within(self, low: u64, high: u64) -> Span {
+        Span { low: self.low.max(low), high: self.high.min(high), ..self }
+    }
+
     /// The last offset in its direction.
     pub(super) fn end(self) -> u64 {
         if self.is_rising { self.high } else { self.low }
-    }
-
-    /// How many offsets from the start of the span to this one, inclusive.
-    pub(super) fn distance(self, offset: u64) -> u64 {
-        let steps = if self.is_rising { offset.checked_sub(self.low) } else { self.high.checked_sub(offset) };
-        steps.map_or(0, |steps| steps + 1)
     }
 }
 
@@ -57,6 +56,7 @@ impl<'a> PageBuilder<'a> {
     pub(super) fn new(read: &'a Read, bounds: Bounds) -> Result<Self, ReadError> {
         let (earliest, head) = (bounds.earliest.get(), bounds.head.get());
         let span = match read.from {
+            From::Earliest => Span { low: earliest, high: head, is_rising: true },
             From::After(after) if after.get() >= head => {
                 Span { low: after.get().saturating_add(1), high: head, is_rising: true }
             }
@@ -70,14 +70,19 @@ impl<'a> PageBuilder<'a> {
         };
         let covered = match read.from {
             From::After(after) => after.get(),
+            From::Earliest => span.low.saturating_sub(1),
             From::Before(_) => span.high.saturating_add(1),
         };
         Ok(PageBuilder { read, span, events: Vec::new(), bytes: 0, covered })
     }
 
-    /// What the page may cover; `None` when there is nothing.
-    pub(super) fn span(&self) -> Option<Span> {
-        (self.span.low <= self.span.high).then_some(self.span)
+    /// What the page may still cover; `None` when there is nothing.
+    pub(super) fn rest(&self) -> Option<Span> {
+        let rest = match self.span.is_rising {
+            true => Span { low: self.covered.saturating_add(1), ..self.span },
+            false => Span { high: self.covered.saturating_sub(1), ..self.span },
+        };
+        (rest.low <= rest.high).then_some(rest)
     }
 
     /// Takes the next event in the direction, all between it and the last one being known not to match. False: the page is

@@ -1,23 +1,35 @@
 //! The embedded log: one SQLite database in one data directory.
 //!
 //! Flow: the writer's thread owns the connection that writes (`writer`, `insert`); reads run on read-only connections on the
-//! runtime's blocking threads (`readers`, `pages`).
+//! runtime's blocking threads (`readers`, `pages`). `schema`, `record`
+//! and `ends` tell what is stored in which form, `segment` is the index, `removal` is retention.
 //! Invariants: WAL with `synchronous=FULL`, so a commit returns after the disk has it; a read sees one snapshot, cut at the
-//! head that the writer has published; one process at a time has the directory (`directory`).
+//! head that the writer has published; a row whose checksum is wrong is never given; one process at a time has the directory.
 //! Not here: group commit (`writer`), the rules of a page (`page`).
 
-mod candidates;
+mod check;
+mod damage;
 mod directory;
+mod ends;
 mod insert;
+mod mark;
+mod open;
 mod pages;
 mod readers;
-mod row;
+mod record;
+mod removal;
+mod reserve;
 mod schema;
+mod segment;
+mod stats;
+mod terms;
 
+pub use check::{CheckReport, check};
 pub use directory::OpenError;
+pub use stats::{FileSize, LogStats, TypeCount, stats};
 
 use super::{
-    AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, WriterOptions,
+    AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, Retention, WriterOptions,
     writer::Writer,
 };
 use crate::event::{Epoch, Event, NewEvent, Offset};
@@ -27,7 +39,13 @@ use futures_util::future::BoxFuture;
 use insert::SqliteStore;
 use pages::Snapshot;
 use readers::Readers;
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::sync::watch;
 
 /// Where a [`SqliteLog`] lives and what it may use.
@@ -38,6 +56,13 @@ pub struct SqliteOptions {
     /// The most bytes of the database file, 128 KiB at least; beyond it appends fail with [`AppendError::Full`]. `None`
     /// leaves it to the disk.
     pub bytes_max: Option<u64>,
+    /// What is kept at most. Removing makes room inside the file for new events; the file does not shrink.
+    pub retention: Retention,
+    /// Room that is kept on the disk while something can be removed, so that removing works when the disk is full: enough to
+    /// empty a journal of the usual size (16 MiB) into the database, whatever part of it is new pages. 0 keeps none.
+    pub reserve_bytes: usize,
+    /// The index is written whenever so many events have come, up to 32,768; those since then are looked at one by one.
+    pub segment_events_max: usize,
     /// How many reads run at once; more wait.
     pub read_connections: usize,
     /// The most rows that one page looks at; a page whose filter matches rarely ends there and says how far it came.
@@ -55,6 +80,9 @@ impl Default for SqliteOptions {
         SqliteOptions {
             dir: PathBuf::from("data"),
             bytes_max: None,
+            retention: Retention::default(),
+            reserve_bytes: 24 * 1024 * 1024,
+            segment_events_max: 8_192,
             read_connections: 4,
             scan_rows_max: 8_192,
             write_cache_kib: 64 * 1024,
@@ -70,6 +98,7 @@ pub struct SqliteLog {
     writer: Writer,
     readers: Readers,
     scan_rows_max: usize,
+    damaged_reads: Arc<AtomicU64>,
     /// Ends when the last connection has let go of the data directory.
     released: watch::Receiver<()>,
 }
@@ -82,16 +111,25 @@ impl SqliteLog {
         let store = SqliteStore::open(&directory, &options)?;
         let readers = Readers::open(&directory, &options)?;
         let writer = Writer::start(store, options.writer, on_commit);
-        Ok(SqliteLog { writer, readers, scan_rows_max: options.scan_rows_max.max(1), released })
+        let (scan_rows_max, damaged_reads) = (options.scan_rows_max.max(1), Arc::default());
+        Ok(SqliteLog { writer, readers, scan_rows_max, damaged_reads, released })
     }
 
-    /// Runs a read on a snapshot that holds everything up to the head of now.
+    /// Runs a read on a snapshot that holds everything up to the published head of now.
     async fn read_with<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Snapshot<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let (epoch, head) = (self.epoch(), self.bounds().head);
-        self.readers.run(move |connection| read(&Snapshot::new(connection, epoch, head)?)).await
+        let (published, damaged_reads) = (self.writer.published(), Arc::clone(&self.damaged_reads));
+        let answer = self.readers.run(move |connection| {
+            let answer = Snapshot::new(connection, published).map_err(ReadError::from);
+            let answer = answer.and_then(|snapshot| read(&snapshot));
+            if matches!(answer, Err(ReadError::Damaged { .. })) {
+                damaged_reads.fetch_add(1, Ordering::Relaxed);
+            }
+            answer
+        });
+        answer.await
     }
 }
 
@@ -125,9 +163,14 @@ impl Log for SqliteLog {
         self.writer.health()
     }
 
+    fn damaged_reads(&self) -> u64 {
+        self.damaged_reads.load(Ordering::Relaxed)
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
-        let written = self.writer.close();
+        // Readers first: the connection that is closed last empties the journal, and only the writer's may.
         self.readers.close();
+        let written = self.writer.close();
         let mut released = self.released.clone();
         Box::pin(async move {
             written.await;
@@ -144,3 +187,7 @@ fn sql_offset(offset: u64) -> i64 {
 #[cfg(test)]
 #[path = "sqlite_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "sqlite_damage_tests.rs"]
+mod damage_tests;

@@ -5,7 +5,9 @@
 //! Not here: who may be told what (`writer`), reading (`page` and each store's own reads).
 
 use super::{Bounds, ReadError};
-use crate::event::{Cursor, Epoch, Event, NewEvent, Offset};
+use crate::event::{Cursor, Epoch, NewEvent, Offset, ScopeField};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 /// Why a store did not do its part. Nothing of the transaction is kept unless the error is `Failed`.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +41,24 @@ pub(super) struct Place {
     pub(super) logged_at: i64,
 }
 
+/// The event that has a key already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct First {
+    /// Where it stands, or stood before retention removed it.
+    pub(super) cursor: Cursor,
+    /// Has it the same body?
+    pub(super) is_same: bool,
+}
+
+/// What a store did between commits.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Upkeep {
+    /// The ends of the log, if they have moved.
+    pub(super) moved: Option<Bounds>,
+    /// When it wants to be asked again, even if nothing is published; at once for zero.
+    pub(super) again: Option<Duration>,
+}
+
 /// The write side of a log; owned by the writer's thread.
 pub(super) trait Store: Send + 'static {
     /// A batch in the making.
@@ -58,6 +78,10 @@ pub(super) trait Store: Send + 'static {
     /// Starts a batch.
     fn begin(&mut self) -> Result<Self::Transaction<'_>, StoreError>;
 
+    /// Does one small piece of what has to be done between commits, such as removing events beyond retention. While
+    /// others wait only what must not be put off is done.
+    fn upkeep(&mut self, now_ms: i64, is_idle: bool) -> Result<Upkeep, StoreError>;
+
     /// Ends the store; a store that failed is left on disk as it is.
     fn close(self, has_failed: bool);
 }
@@ -66,7 +90,7 @@ pub(super) trait Store: Send + 'static {
 pub(super) trait Transaction {
     /// Puts an event at the place after the last one, unless its (`source`, `id`) is there already, in an earlier
     /// transaction or in this one: then gives back the one that is there.
-    fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<Event>, StoreError>;
+    fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError>;
 
     /// Removes what this transaction inserted from this offset on.
     fn take_back(&mut self, from: Offset) -> Result<(), StoreError>;
@@ -90,6 +114,41 @@ pub(super) fn is_same_body(first: &NewEvent, again: &NewEvent) -> bool {
         && first.data() == again.data()
         && first.data_base64() == again.data_base64()
         && first.attributes() == again.attributes()
+}
+
+/// What stays of an event's body when retention has removed it, to tell a repeat from a conflict: equal for bodies that
+/// [`is_same_body`] calls the same, and for no others that anybody could find. It is part of the format of a log on disk.
+pub(super) type BodyDigest = [u8; 16];
+
+/// The digest of an event's body; key and body, to be exact.
+pub(super) fn body_digest(event: &NewEvent) -> BodyDigest {
+    let mut hash = Sha256::new();
+    let mut put = |text: Option<&str>| match text {
+        Some(text) => {
+            hash.update((text.len() as u64 + 1).to_le_bytes());
+            hash.update(text);
+        }
+        None => hash.update(0_u64.to_le_bytes()),
+    };
+    let time = event.time_is_given().then(|| event.time().to_rfc3339());
+    put(time.as_deref());
+    for text in [event.id(), event.source(), event.event_type().as_str(), event.priority().name()] {
+        put(Some(text));
+    }
+    for text in [event.subject(), event.correlation_id(), event.data_base64()] {
+        put(text);
+    }
+    for field in ScopeField::ALL {
+        put(event.scope().get(field));
+    }
+    for (name, value) in event.attributes() {
+        put(Some(name));
+        put(Some(&value.to_string()));
+    }
+    put(Some(event.data().as_str()));
+    let mut digest = BodyDigest::default();
+    digest.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
+    digest
 }
 
 /// The bytes of an event's data, as limits count them.

@@ -8,7 +8,8 @@
 
 use super::{
     AppendError, Appended, Bounds, Health, OnCommit,
-    store::{Place, Store, StoreError, Transaction, data_bytes, is_same_body},
+    queue::{self, Queue, Refused, Taken, Waiting},
+    store::{Place, Store, StoreError, Transaction, Upkeep, data_bytes},
 };
 use crate::event::{Batch, Cursor, Epoch, Event, NewEvent, Offset};
 use futures_util::future::BoxFuture;
@@ -16,13 +17,13 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
     time::Instant,
 };
 
@@ -68,12 +69,13 @@ impl fmt::Debug for WriterOptions {
 
 type Answer = Result<Vec<Appended>, AppendError>;
 
+/// How long upkeep that found no room or no lock waits.
+const UPKEEP_RETRY: Duration = Duration::from_secs(1);
 /// The bytes that an event takes beside its data, roughly; for the bounds of the queue and of batches.
 const EVENT_BYTES: usize = 512;
 
 struct Request {
     events: Vec<NewEvent>,
-    bytes: usize,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -82,7 +84,7 @@ struct Shared {
     epoch: Epoch,
     earliest: AtomicU64,
     head: AtomicU64,
-    waiting_bytes: AtomicUsize,
+    queue: Queue<Request>,
     /// Why the log takes no events any more; set once.
     stopped: OnceLock<String>,
 }
@@ -109,23 +111,11 @@ impl Shared {
         let reason = self.stopped.get().map_or("it is closing", String::as_str);
         AppendError::Stopped { reason: reason.to_owned() }
     }
-
-    /// Counts bytes as waiting, if there is room for them.
-    fn admit(&self, bytes: usize, bytes_max: usize) -> bool {
-        let room = |waiting: usize| {
-            let sum = waiting.saturating_add(bytes);
-            (waiting == 0 || sum <= bytes_max).then_some(sum)
-        };
-        self.waiting_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).is_ok()
-    }
 }
 
 /// The callers' side of the thread.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    /// `None` once the log is closing.
-    queue: Mutex<Option<mpsc::Sender<Request>>>,
-    queue_bytes_max: usize,
     /// Ends when the thread has ended.
     ended: watch::Receiver<()>,
 }
@@ -147,19 +137,20 @@ impl Writer {
             epoch: store.epoch(),
             earliest: AtomicU64::new(bounds.earliest.get()),
             head: AtomicU64::new(bounds.head.get()),
-            waiting_bytes: AtomicUsize::new(0),
+            queue: Queue::new(queue::Bounds {
+                count: options.queue_requests_max,
+                bytes: options.queue_bytes_max,
+            }),
             stopped: OnceLock::new(),
         });
-        let (queue, requests) = mpsc::channel(options.queue_requests_max.max(1));
         let (ending, ended) = watch::channel(());
-        let queue_bytes_max = options.queue_bytes_max;
         let thread = Thread {
             logged_at: store.last_logged_at(),
             store,
             shared: Arc::clone(&shared),
-            requests,
             options,
             on_commit,
+            is_upkeep_put_off: false,
             _ending: ending,
         };
         if let Err(error) =
@@ -167,7 +158,7 @@ impl Writer {
         {
             shared.stop(format!("its thread could not be started: {error}"));
         }
-        Writer { shared, queue: Mutex::new(Some(queue)), queue_bytes_max, ended }
+        Writer { shared, ended }
     }
 
     /// As [`Log::append`](super::Log::append).
@@ -181,25 +172,24 @@ impl Writer {
         if self.shared.stopped.get().is_some() {
             return Err(self.shared.stopped());
         }
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = queue.as_ref().ok_or_else(|| self.shared.stopped())?;
-        let waiting = queue.max_capacity() - queue.capacity();
-        let busy = || AppendError::Busy { waiting };
-        let place = queue.try_reserve().map_err(|error| match error {
-            mpsc::error::TrySendError::Full(()) => busy(),
-            mpsc::error::TrySendError::Closed(()) => self.shared.stopped(),
-        })?;
         let bytes = events.iter().map(|event| EVENT_BYTES + data_bytes(event)).sum();
-        if !self.shared.admit(bytes, self.queue_bytes_max) {
-            return Err(busy());
-        }
         let (answer, answered) = oneshot::channel();
-        place.send(Request { events, bytes, answer });
-        Ok(answered)
+        let waiting = Waiting { events: events.len(), bytes, request: Request { events, answer } };
+        match self.shared.queue.add(waiting) {
+            Ok(()) => Ok(answered),
+            Err(Refused::Full(waiting)) => Err(AppendError::Busy { waiting }),
+            Err(Refused::Closed) => Err(self.shared.stopped()),
+        }
     }
 
     pub(super) fn bounds(&self) -> Bounds {
         self.shared.bounds()
+    }
+
+    /// Looks at the published ends from elsewhere.
+    pub(super) fn published(&self) -> impl Fn() -> Bounds + Send + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.bounds()
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -215,9 +205,16 @@ impl Writer {
 
     /// Takes no more requests; the future ends when those that wait are committed and the store is closed.
     pub(super) fn close(&self) -> BoxFuture<'static, ()> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.queue.close();
         let mut ended = self.ended.clone();
         Box::pin(async move { while ended.changed().await.is_ok() {} })
+    }
+}
+
+impl Drop for Writer {
+    /// Nobody can ask any more: the thread commits what waits and ends.
+    fn drop(&mut self) {
+        self.shared.queue.close();
     }
 }
 
@@ -225,36 +222,71 @@ impl Writer {
 struct Thread<S> {
     store: S,
     shared: Arc<Shared>,
-    requests: mpsc::Receiver<Request>,
     options: WriterOptions,
     on_commit: OnCommit,
     /// When the last event was logged.
     logged_at: i64,
+    /// Has the last upkeep found no room or no lock?
+    is_upkeep_put_off: bool,
     _ending: watch::Sender<()>,
+}
+
+/// Empties the queue when the thread ends in whatever way, so that nobody waits for an answer for ever.
+struct AtEnd(Arc<Shared>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        self.0.queue.end();
+    }
 }
 
 impl<S: Store> Thread<S> {
     fn run(mut self) {
-        while let Some(first) = self.requests.blocking_recv() {
-            let batch = self.gather(first);
-            self.commit_and_answer(batch);
+        let _at_end = AtEnd(Arc::clone(&self.shared));
+        let bounds =
+            queue::Bounds { count: self.options.batch_events_max, bytes: self.options.batch_bytes_max };
+        let mut again = Some(Duration::ZERO);
+        loop {
+            let is_idle = match self.shared.queue.take(bounds, again) {
+                Taken::Batch(batch) => {
+                    self.commit_and_answer(batch);
+                    false
+                }
+                Taken::Nothing => true,
+                Taken::Closed => break,
+            };
+            again = self.upkeep(is_idle);
         }
         let has_failed = self.shared.stopped.get().is_some();
         self.store.close(has_failed);
     }
 
-    /// The first request and all that wait behind it, up to the bounds of a batch.
-    fn gather(&mut self, first: Request) -> Vec<Request> {
-        let (mut events, mut bytes) = (first.events.len(), first.bytes);
-        let mut batch = vec![first];
-        while events < self.options.batch_events_max && bytes < self.options.batch_bytes_max {
-            let Ok(next) = self.requests.try_recv() else { break };
-            events += next.events.len();
-            bytes += next.bytes;
-            batch.push(next);
+    /// One piece of the store's upkeep; gives how long to wait for requests before the next one.
+    fn upkeep(&mut self, is_idle: bool) -> Option<Duration> {
+        if self.shared.stopped.get().is_some() {
+            return None;
         }
-        self.shared.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        batch
+        let now_ms = chrono::Utc::now().timestamp_millis();
+        match catch_unwind(AssertUnwindSafe(|| self.store.upkeep(now_ms, is_idle))) {
+            Ok(Ok(Upkeep { moved, again })) => {
+                self.is_upkeep_put_off = false;
+                if let Some(bounds) = moved {
+                    self.shared.publish(bounds);
+                }
+                return again;
+            }
+            Ok(Err(error @ (StoreError::Full | StoreError::Busy))) => {
+                if !std::mem::replace(&mut self.is_upkeep_put_off, true) {
+                    tracing::warn!(%error, "retention is put off and tried again");
+                }
+                return Some(UPKEEP_RETRY);
+            }
+            Ok(Err(StoreError::Failed { reason })) => self.shared.stop(reason),
+            Err(panic) => {
+                self.shared.stop(format!("its upkeep panicked: {}", panic_text(panic.as_ref())));
+            }
+        }
+        None
     }
 
     fn commit_and_answer(&mut self, batch: Vec<Request>) {
@@ -350,15 +382,15 @@ impl<T: Transaction> Placing<T> {
                     self.last = cursor.offset;
                     places.push(Appended { cursor, duplicate: false });
                 }
-                Some(first) if is_same_body(&first, event) => {
-                    places.push(Appended { cursor: first.cursor(), duplicate: true });
+                Some(first) if first.is_same => {
+                    places.push(Appended { cursor: first.cursor, duplicate: true });
                 }
                 Some(first) => {
                     if self.last > before {
                         self.transaction.take_back(before.next())?;
                         self.last = before;
                     }
-                    let first = Some(first.cursor()).filter(|first| first.offset <= before);
+                    let first = Some(first.cursor).filter(|first| first.offset <= before);
                     return Ok(Err(conflict(index, event, first)));
                 }
             }

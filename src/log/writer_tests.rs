@@ -3,10 +3,15 @@
 use super::*;
 use crate::{
     event::{Draft, Limits},
-    log::memory::{MemoryStore, MemoryTransaction},
+    log::{
+        Retention,
+        memory::{MemoryStore, MemoryTransaction},
+        store::First,
+    },
 };
 use futures_util::FutureExt;
-use std::sync::mpsc as channel;
+use std::sync::{Mutex, mpsc as channel};
+use tokio::sync::mpsc;
 
 /// What the store does with the next transaction.
 enum Step {
@@ -54,13 +59,17 @@ impl Store for Scripted {
         Ok(ScriptedTransaction { inner: self.inner.begin()?, failure })
     }
 
+    fn upkeep(&mut self, now_ms: i64, is_idle: bool) -> Result<Upkeep, StoreError> {
+        self.inner.upkeep(now_ms, is_idle)
+    }
+
     fn close(self, has_failed: bool) {
         self.inner.close(has_failed);
     }
 }
 
 impl Transaction for ScriptedTransaction<'_> {
-    fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<Event>, StoreError> {
+    fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError> {
         self.inner.insert(event, place)
     }
 
@@ -87,7 +96,11 @@ struct Subject {
 fn subject(options: WriterOptions) -> Subject {
     let (steps, script) = channel::channel();
     let (began_sender, began) = mpsc::channel(64);
-    let store = Scripted { inner: MemoryStore::new(None), steps: script, began: began_sender };
+    let store = Scripted {
+        inner: MemoryStore::new(None, Retention::default(), 1_000),
+        steps: script,
+        began: began_sender,
+    };
     let seen = Arc::new(Mutex::new(Vec::new()));
     let observer = Arc::clone(&seen);
     let on_commit: OnCommit = Box::new(move |batch: Batch| {
@@ -164,7 +177,11 @@ async fn the_bounds_are_published_before_the_observer_is_called() {
     let on_commit: OnCommit = Box::new(move |batch: Batch| {
         to.lock().unwrap().push((batch[0].offset(), observer.wait().bounds().head));
     });
-    let started = Arc::new(Writer::start(MemoryStore::new(None), WriterOptions::default(), on_commit));
+    let started = Arc::new(Writer::start(
+        MemoryStore::new(None, Retention::default(), 1_000),
+        WriterOptions::default(),
+        on_commit,
+    ));
     writer.set(Arc::clone(&started)).unwrap();
     for id in ["a", "b"] {
         started.append(vec![event(id, "/")]).await.unwrap();

@@ -98,6 +98,8 @@ pub(super) async fn run(listener: &TcpListener, router: &Router, app: &App) {
             Ok((stream, _)) => {
                 let admission = Admission::new(permit, options.subscriptions_max);
                 app.tracker.spawn(serve(stream, router.clone(), admission, terms.clone()));
+                // A crowd at the door waits for those that are in.
+                tokio::task::yield_now().await;
             }
             Err(error) => pause(&error).await,
         }

@@ -38,14 +38,24 @@ async fn ready(State(app): State<App>) -> Response {
     let why = match (app.drain.is_cancelled(), app.hub.health()) {
         (true, _) => "the server is draining",
         (false, Health::ReadOnly) => "the log takes no events after an I/O error; reading goes on",
+        // A damaged event must not take the server out of service: everything else is given and taken.
+        (false, Health::Writable) if app.hub.damaged_reads() > 0 => {
+            return "ready, but the log is damaged: run fanfare log check\n".into_response();
+        }
         (false, Health::Writable) => return "ready\n".into_response(),
     };
     Problem::from(Refusal::new(Code::Unavailable, why)).into_response()
 }
 
 async fn metrics(State(app): State<App>) -> Response {
-    let head = app.hub.bounds().head.get();
-    app.hub.metrics().log_head.set(i64::try_from(head).unwrap_or(i64::MAX));
+    let (bounds, metrics) = (app.hub.bounds(), app.hub.metrics());
+    for (gauge, value) in [
+        (&metrics.log_head, bounds.head.get()),
+        (&metrics.log_earliest, bounds.earliest.get()),
+        (&metrics.log_damaged_reads, app.hub.damaged_reads()),
+    ] {
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
     ([(header::CONTENT_TYPE, OPENMETRICS)], app.hub.metrics().text()).into_response()
 }
 

@@ -21,6 +21,8 @@ mod http;
 mod multiplexed;
 /// Start positions, restarts, other logs.
 mod resume;
+/// Retention as readers see it, and `fanfare log` on the directory it leaves.
+mod retention;
 /// JSON-RPC over POST and WebSocket.
 mod rpc;
 /// Connections: limits, slow readers, the end of the server.

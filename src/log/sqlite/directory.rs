@@ -1,5 +1,6 @@
 //! The data directory: made for its owner only, and locked so that one log at a time has it.
 
+use super::damage;
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
@@ -37,6 +38,41 @@ pub enum OpenError {
         /// The format of this version.
         known: i64,
     },
+    /// Events that were acknowledged are not there.
+    #[error(
+        "{} ends at offset {found}, but events up to offset {acknowledged} were acknowledged: its journal was cut, damaged or \
+         replaced; restore a backup, or remove {} to go on without them (the log gets a new epoch, and clients load their \
+         state anew)",
+        file.display(), mark.display()
+    )]
+    EventsLost {
+        /// The database file.
+        file: PathBuf,
+        /// The file that tells what was acknowledged.
+        mark: PathBuf,
+        /// The last event that is there.
+        found: u64,
+        /// The last event that was acknowledged.
+        acknowledged: u64,
+    },
+    /// The database is not what was written.
+    #[error(
+        "the log {} is damaged: {reason}; `fanfare log check` lists all damage; restore a backup, or choose another data \
+         directory",
+        file.display()
+    )]
+    Damaged {
+        /// The database file.
+        file: PathBuf,
+        /// Where and how.
+        reason: String,
+    },
+    /// There is no log to look at.
+    #[error("there is no log in {}", dir.display())]
+    Missing {
+        /// The data directory.
+        dir: PathBuf,
+    },
     /// The file system refused.
     #[error("cannot open {}: {source}; check that it may be written by this user and has room", path.display())]
     Io {
@@ -59,8 +95,8 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    /// Holds the lock while it is open.
-    _lock: File,
+    /// Holds the lock while it is open; `None` beside a running server.
+    lock: Option<File>,
     /// Declared after the lock, so whoever waits for it finds the lock free.
     _holding: watch::Sender<()>,
 }
@@ -79,7 +115,7 @@ impl Directory {
             TryLockError::Error(source) => failed(&lock_file, source),
         })?;
         let (holding, released) = watch::channel(());
-        let directory = Directory { path: path.to_owned(), _lock: lock, _holding: holding };
+        let directory = Directory { path: path.to_owned(), lock: Some(lock), _holding: holding };
         // SQLite gives its journals the permissions of this file.
         let database = directory.database();
         private_file(&database).map_err(|source| failed(&database, source))?;
@@ -87,9 +123,49 @@ impl Directory {
         Ok((directory, released))
     }
 
+    /// The directory of a log that is there, to look at: locked against a server, or beside a running one.
+    pub(super) fn existing(path: &Path) -> Result<Self, OpenError> {
+        let (holding, _) = watch::channel(());
+        let mut directory = Directory { path: path.to_owned(), lock: None, _holding: holding };
+        if !directory.database().is_file() {
+            return Err(OpenError::Missing { dir: path.to_owned() });
+        }
+        let lock_file = path.join("lock");
+        match File::open(&lock_file) {
+            Ok(lock) => match lock.try_lock() {
+                Ok(()) => directory.lock = Some(lock),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(source)) => return Err(OpenError::Io { path: lock_file, source }),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(OpenError::Io { path: lock_file, source }),
+        }
+        Ok(directory)
+    }
+
+    /// Is it ours alone?
+    pub(super) fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+
     /// The database file.
     pub(super) fn database(&self) -> PathBuf {
         self.path.join("fanfare.db")
+    }
+
+    /// The file that tells what was acknowledged.
+    pub(super) fn mark(&self) -> PathBuf {
+        self.path.join("acknowledged")
+    }
+
+    /// The room for retention on a full disk.
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.path.join("reserve")
+    }
+
+    /// Damage that was found while opening.
+    pub(super) fn damaged(&self, reason: &impl ToString) -> OpenError {
+        OpenError::Damaged { file: self.database(), reason: reason.to_string() }
     }
 
     /// An error of SQLite while it opens the database.
@@ -97,6 +173,9 @@ impl Directory {
         let file = self.database();
         move |source| match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotOurs { file: file.clone() },
+            _ if damage::is_damage(&source) => {
+                OpenError::Damaged { file: file.clone(), reason: source.to_string() }
+            }
             Some(_) | None => OpenError::Store { file: file.clone(), source },
         }
     }
@@ -110,7 +189,7 @@ fn private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-fn private_file(path: &Path) -> io::Result<File> {
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]

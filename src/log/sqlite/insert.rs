@@ -1,26 +1,29 @@
 //! The write side of the database, as the writer's thread uses it.
+//!
+//! Invariants: an event, its key, the index of the segment that it fills and the ends of the log are one transaction.
 
 use super::{
     super::{
         Bounds,
-        store::{Place, Store, StoreError, Transaction},
+        store::{First, Place, Store, StoreError, Transaction, Upkeep, body_digest, is_same_body},
     },
     SqliteOptions,
+    damage::LoadError,
     directory::{Directory, OpenError},
-    row, schema, sql_offset,
+    ends::{self, Ends},
+    mark::{self, Mark, Witness},
+    open, pages,
+    record::{self, Record},
+    removal::{self, Removal},
+    segment::{Pending, PendingMark},
+    sql_offset, terms,
 };
-use crate::event::{Epoch, Event, NewEvent, Offset};
-use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig};
-use std::{io, sync::Arc, time::Duration};
+use crate::event::{Cursor, Epoch, NewEvent, Offset};
+use rusqlite::{CachedStatement, Connection, ErrorCode, config::DbConfig};
+use std::sync::Arc;
 
-/// How long a commit waits for somebody else's write lock, such as a backup's.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// The tables alone need about 40 KiB.
-const BYTES_MAX_LEAST: u64 = 128 * 1024;
-/// The database file is brought up to date whenever the journal has grown by so many pages (16 MiB).
-const CHECKPOINT_PAGES: u32 = 4_096;
-/// A journal that outgrew this behind a long read is cut back to it.
-const JOURNAL_BYTES_MAX: u32 = 64 * 1024 * 1024;
+const INSERT_KEY: &str = "INSERT INTO keys (id, source, offset) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+const INSERT_EVENT: &str = "INSERT INTO events (offset, record) VALUES (?1, ?2)";
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -35,101 +38,87 @@ impl From<rusqlite::Error> for StoreError {
 /// The connection that writes.
 pub(super) struct SqliteStore {
     connection: Connection,
-    epoch: Epoch,
-    bounds: Bounds,
-    last_logged_at: i64,
+    ends: Ends,
+    mark: Mark,
+    pending: Pending,
+    removal: Removal,
+    /// The record in the making.
+    record: Vec<u8>,
     /// Declared after the connection, so the directory is let go after it is closed.
     _directory: Arc<Directory>,
 }
 
 impl SqliteStore {
     pub(super) fn open(directory: &Arc<Directory>, options: &SqliteOptions) -> Result<Self, OpenError> {
-        let failed = directory.failed();
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(directory.database(), flags).map_err(&failed)?;
-        connection.busy_timeout(LOCK_WAIT).map_err(&failed)?;
-        // First, because it changes nothing in a file that is not ours.
-        let epoch = schema::prepare(&mut connection, directory)?;
-        configure(&connection, options).map_err(&failed)?;
-        keep_journal(&connection, directory)?;
-        let (bounds, last_logged_at) = ends(&connection).map_err(&failed)?;
-        Ok(SqliteStore { connection, epoch, bounds, last_logged_at, _directory: Arc::clone(directory) })
+        let (connection, mut ends) = open::writing(directory, options)?;
+        let witness = mark::witness(directory, &ends)?;
+        mark::verify(witness, directory, &ends)?;
+        ends::verify(&connection, &ends).map_err(|error| error.on_open(directory))?;
+        match witness {
+            Witness::Missing if ends.head > 0 => {
+                ends.epoch = Epoch::random();
+                ends::write(&connection, &ends).map_err(directory.failed())?;
+                tracing::warn!(
+                    "the log was restored or moved: it has a new epoch, and clients load their state anew"
+                );
+            }
+            Witness::Unusable => {
+                tracing::warn!("the mark of the last acknowledged event is unusable; it is made anew")
+            }
+            Witness::Missing | Witness::Acknowledged(_) => {}
+        }
+        let mark = Mark::open(directory, &ends)?;
+        let mut pending = Pending::new(options.segment_events_max);
+        open::index_tail(&connection, &ends, &mut pending).map_err(|error| error.on_open(directory))?;
+        let removal = Removal::new(options.retention, options.reserve_bytes, directory);
+        Ok(SqliteStore {
+            connection,
+            ends,
+            mark,
+            pending,
+            removal,
+            record: Vec::new(),
+            _directory: Arc::clone(directory),
+        })
     }
-}
-
-fn configure(connection: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    // Only macOS knows the difference: there a plain fsync leaves the bytes in the disk's cache.
-    connection.pragma_update(None, "fullfsync", true)?;
-    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-    connection.pragma_update(None, "journal_size_limit", JOURNAL_BYTES_MAX)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    // Negative: KiB instead of pages.
-    connection.pragma_update(None, "cache_size", -i64::from(options.write_cache_kib))?;
-    if let Some(bytes_max) = options.bytes_max {
-        let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-        let pages = sql_offset(bytes_max.max(BYTES_MAX_LEAST)) / page_bytes.max(1);
-        connection.pragma_update(None, "max_page_count", pages)?;
-    }
-    Ok(())
-}
-
-/// Switches to the write-ahead log, which some network file systems cannot keep.
-fn keep_journal(connection: &Connection, directory: &Directory) -> Result<(), OpenError> {
-    let mode: String = connection
-        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
-        .map_err(directory.failed())?;
-    match mode.as_str() {
-        "wal" => Ok(()),
-        _ => Err(OpenError::Io {
-            path: directory.database(),
-            source: io::Error::new(
-                io::ErrorKind::Unsupported,
-                "its file system cannot keep a write-ahead log",
-            ),
-        }),
-    }
-}
-
-/// The ends of the log, and when its last event was logged.
-fn ends(connection: &Connection) -> rusqlite::Result<(Bounds, i64)> {
-    let last = "SELECT offset, logged_at FROM events ORDER BY offset DESC LIMIT 1";
-    let last = connection.query_one(last, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let (head, logged_at): (i64, i64) = last.unwrap_or_default();
-    let earliest: Option<i64> =
-        connection.query_one("SELECT MIN(offset) FROM events", [], |row| row.get(0))?;
-    let offset = |value: i64| Offset::new(u64::try_from(value).unwrap_or_default());
-    let head = offset(head);
-    Ok((Bounds { earliest: earliest.map_or(head.next(), offset), head }, logged_at))
 }
 
 impl Store for SqliteStore {
     type Transaction<'a> = SqliteTransaction<'a>;
 
     fn epoch(&self) -> Epoch {
-        self.epoch
+        self.ends.epoch
     }
 
     fn bounds(&self) -> Bounds {
-        self.bounds
+        self.ends.bounds()
     }
 
     fn last_logged_at(&self) -> i64 {
-        self.last_logged_at
+        self.ends.head_at
     }
 
     fn begin(&mut self) -> Result<SqliteTransaction<'_>, StoreError> {
-        let insert = self.connection.prepare_cached(row::INSERT)?;
+        let insert_key = self.connection.prepare_cached(INSERT_KEY)?;
+        let insert_event = self.connection.prepare_cached(INSERT_EVENT)?;
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         Ok(SqliteTransaction {
             connection: &self.connection,
-            insert,
-            head: self.bounds.head,
-            epoch: self.epoch,
-            bounds: &mut self.bounds,
+            insert_key,
+            insert_event,
+            before: self.pending.mark(),
+            events: Vec::new(),
+            new: self.ends,
+            sealed: 0,
+            ends: &mut self.ends,
+            pending: &mut self.pending,
+            mark: &mut self.mark,
+            record: &mut self.record,
         })
+    }
+
+    fn upkeep(&mut self, now_ms: i64, is_idle: bool) -> Result<Upkeep, StoreError> {
+        self.removal.upkeep(&self.connection, &mut self.ends, now_ms, is_idle)
     }
 
     fn close(self, has_failed: bool) {
@@ -150,47 +139,108 @@ impl Store for SqliteStore {
 /// An open transaction.
 pub(super) struct SqliteTransaction<'a> {
     connection: &'a Connection,
-    insert: CachedStatement<'a>,
-    epoch: Epoch,
-    /// The last event, those of this transaction included.
-    head: Offset,
-    bounds: &'a mut Bounds,
+    insert_key: CachedStatement<'a>,
+    insert_event: CachedStatement<'a>,
+    /// What was pending before, to go back to.
+    before: PendingMark,
+    /// What was pending, and the ends, before each event of this transaction.
+    events: Vec<(PendingMark, Ends)>,
+    /// The ends with the events of this transaction.
+    new: Ends,
+    /// How many pending events have become segments.
+    sealed: u32,
+    ends: &'a mut Ends,
+    pending: &'a mut Pending,
+    mark: &'a mut Mark,
+    record: &'a mut Vec<u8>,
+}
+
+impl SqliteTransaction<'_> {
+    /// The event that has this key.
+    fn first(&self, event: &NewEvent) -> Result<Option<First>, LoadError> {
+        let sql = "SELECT offset FROM keys WHERE id = ?1 AND source = ?2";
+        let offset: i64 =
+            self.connection.prepare_cached(sql)?.query_one((event.id(), event.source()), |row| row.get(0))?;
+        let offset = offset.cast_unsigned();
+        let cursor = Cursor { epoch: self.new.epoch, offset: Offset::new(offset) };
+        if offset < self.new.earliest {
+            let digest = removal::digest(self.connection, offset)?;
+            return Ok(digest.map(|digest| First { cursor, is_same: digest == body_digest(event) }));
+        }
+        pages::with_record(self.connection, offset, |record: &Record<'_>| {
+            let first = record.event(cursor).map_err(|reason| LoadError::event(offset, &reason))?;
+            Ok(Some(First { cursor, is_same: is_same_body(&first, event) }))
+        })
+    }
 }
 
 impl Transaction for SqliteTransaction<'_> {
-    fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<Event>, StoreError> {
-        if row::insert(&mut self.insert, event, place)? {
-            self.head = place.cursor.offset;
-            return Ok(None);
+    fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError> {
+        let offset = place.cursor.offset.get();
+        let key = (event.id(), event.source(), sql_offset(offset));
+        if self.insert_key.execute(key)? == 0 {
+            if let Some(first) = self.first(event)? {
+                return Ok(Some(first));
+            }
+            // A key without an event: what it stood for was damaged when retention removed it.
+            let sql = "UPDATE keys SET offset = ?3 WHERE id = ?1 AND source = ?2";
+            self.connection.prepare_cached(sql)?.execute(key)?;
         }
-        let mut by_key = self.connection.prepare_cached(row::SELECT_BY_KEY)?;
-        let first = by_key.query_one((event.id(), event.source()), |row| row::event(row, self.epoch))?;
-        Ok(Some(first))
+        let failed = |reason| StoreError::Failed { reason };
+        record::write(self.record, event, place).map_err(failed)?;
+        self.insert_event.execute((sql_offset(offset), self.record.as_slice()))?;
+        let bytes = record::counted_bytes(self.record.len(), event.id(), event.source());
+        self.events.push((self.pending.mark(), self.new));
+        self.pending.push(bytes, |put| terms::of_new_event(event, put));
+        self.new.add(offset, place.logged_at, bytes);
+        Ok(None)
     }
 
     fn take_back(&mut self, from: Offset) -> Result<(), StoreError> {
+        let index = usize::try_from(from.get() - self.ends.head - 1).unwrap_or(usize::MAX);
+        let Some((pending, ends)) = self.events.get(index).copied() else { return Ok(()) };
+        for offset in from.get()..=self.new.head {
+            pages::with_record(self.connection, offset, |record| {
+                let sql = "DELETE FROM keys WHERE id = ?1 AND source = ?2";
+                Ok(self.connection.prepare_cached(sql)?.execute((record.id, record.source))?)
+            })?;
+        }
         let mut delete = self.connection.prepare_cached("DELETE FROM events WHERE offset >= ?1")?;
         delete.execute([sql_offset(from.get())])?;
-        self.head = from.previous();
+        self.events.truncate(index);
+        self.pending.back_to(pending);
+        self.new = ends;
         Ok(())
     }
 
-    fn commit(self) -> Result<Bounds, StoreError> {
+    fn commit(mut self) -> Result<Bounds, StoreError> {
+        let sealed = self.pending.seal(self.connection)?;
+        ends::write(self.connection, &self.new)?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
-        self.bounds.head = self.head;
-        Ok(*self.bounds)
+        self.mark.set(self.new.head);
+        *self.ends = self.new;
+        self.sealed = sealed;
+        self.before = self.pending.mark();
+        Ok(self.ends.bounds())
     }
 }
 
 impl Drop for SqliteTransaction<'_> {
     /// Rolls back, unless the transaction is committed or SQLite has rolled it back itself.
     fn drop(&mut self) {
-        if self.connection.is_autocommit() {
-            return;
-        }
-        let rolled_back = self.connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
-        if let Err(error) = rolled_back {
-            tracing::error!(%error, "a transaction of the log could not be rolled back");
-        }
+        self.pending.back_to(self.before);
+        self.pending.sealed(self.sealed);
+        roll_back(self.connection);
+    }
+}
+
+/// Rolls back what is open.
+pub(super) fn roll_back(connection: &Connection) {
+    if connection.is_autocommit() {
+        return;
+    }
+    let rolled_back = connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+    if let Err(error) = rolled_back {
+        tracing::error!(%error, "a transaction of the log could not be rolled back");
     }
 }

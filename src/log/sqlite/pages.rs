@@ -1,20 +1,32 @@
 //! Reads of one snapshot: pages, one event by its id, the place of a time.
 //!
-//! Invariants: nothing beyond the head that the writer had published when the read began is shown, although the snapshot may
-//! hold more; what SQL selects is checked again by the page.
+//! Invariants: nothing beyond the head that the writer has published is shown, although the snapshot may hold more; every row that a page passes is there and has the right checksum, or the read fails; what an index names is
+//! checked again by the page.
 
 use super::{
     super::{
-        Bounds, Page, Read, ReadError,
+        Page, Read, ReadError,
         page::{PageBuilder, Span},
     },
-    candidates::{self, Candidates},
-    row, sql_offset,
+    damage::{self, LoadError},
+    ends,
+    record::Record,
+    segment::{self, Places, Segment},
+    sql_offset,
+    terms::{self, Wanted},
 };
-use crate::event::{Epoch, Event, EventFilter, Ids, Offset};
+use crate::{
+    event::{Cursor, Epoch, Event, EventFilter, Offset},
+    log::Bounds,
+};
 use chrono::{DateTime, Utc};
-use rusqlite::{Connection, Transaction, params_from_iter, types::Value};
+use rusqlite::{Connection, Transaction};
 use std::sync::Arc;
+
+/// Asking a segment's index costs as much as looking at so many rows.
+const SEGMENT_ROWS: usize = 32;
+
+const BY_OFFSET: &str = "SELECT record FROM events WHERE offset = ?1";
 
 /// The log as it was at one moment.
 pub(super) struct Snapshot<'a> {
@@ -24,110 +36,216 @@ pub(super) struct Snapshot<'a> {
 }
 
 impl<'a> Snapshot<'a> {
-    /// A snapshot; everything up to `head` must have been committed before.
-    pub(super) fn new(connection: &'a Connection, epoch: Epoch, head: Offset) -> rusqlite::Result<Self> {
+    /// A snapshot of now; `published` gives the ends that the writer has published.
+    pub(super) fn new(
+        connection: &'a Connection,
+        published: impl FnOnce() -> Bounds,
+    ) -> Result<Self, LoadError> {
         let transaction = connection.unchecked_transaction()?;
-        let earliest: Option<i64> =
-            transaction.prepare_cached("SELECT MIN(offset) FROM events")?.query_one([], |row| row.get(0))?;
-        let earliest = earliest.map_or(head.next(), |earliest| Offset::new(earliest.cast_unsigned()));
-        let bounds = Bounds { earliest: earliest.min(head.next()), head };
-        Ok(Snapshot { transaction, epoch, bounds })
+        let ends = ends::read(&transaction)?;
+        // Asked after the snapshot: retention never passes what is published, so the head is not before the earliest event.
+        let head = published().head.min(ends.bounds().head);
+        let bounds = Bounds { earliest: ends.bounds().earliest, head };
+        Ok(Snapshot { transaction, epoch: ends.epoch, bounds })
     }
 
-    /// One page that looks at no more than so many rows.
+    /// One page that looks at about so many rows.
     pub(super) fn page(&self, read: &Read, rows_max: usize) -> Result<Page, ReadError> {
         let mut page = PageBuilder::new(read, self.bounds)?;
-        if let Some(span) = page.span() {
-            match candidates::best(&self.transaction, &read.filter, span, rows_max)? {
-                Some(candidates) => self.pick(&mut page, &candidates)?,
-                None => self.scan(&mut page, &read.filter, span.first(rows_max))?,
-            }
+        let wanted = terms::of_filter(&read.filter);
+        let mut left = Some(rows_max);
+        let mut is_full = false;
+        while let (Some(rows), Some(span), false) = (left, page.rest(), is_full) {
+            let part = if wanted.is_empty() { None } else { self.part(span)? };
+            let used = match part {
+                Some(Part::Indexed(segment, part)) => {
+                    let used = self.pick(&mut page, &read.filter, (&segment, &wanted), part, rows)?;
+                    used.map(|used| used.saturating_add(SEGMENT_ROWS))
+                }
+                Some(Part::Loose(part)) => self.scan(&mut page, &read.filter, None, part.first(rows))?,
+                None => self.scan(&mut page, &read.filter, None, span.first(rows))?,
+            };
+            is_full = used.is_none();
+            left = rows.checked_sub(used.unwrap_or_default()).filter(|left| *left > 0);
         }
         Ok(page.finish())
     }
 
-    /// Fills a page with candidates.
-    fn pick(&self, page: &mut PageBuilder<'_>, candidates: &Candidates) -> rusqlite::Result<()> {
-        for offset in &candidates.offsets {
-            if !page.offer(Arc::new(self.event(*offset)?)) {
-                return Ok(());
-            }
+    /// The part of a span that comes first in its direction and lies in one segment, or outside of all.
+    fn part(&self, span: Span) -> Result<Option<Part>, LoadError> {
+        let start = if span.is_rising { span.low } else { span.high };
+        let next = segment::at_or_after(&self.transaction, start)?;
+        if let Some(segment) = next.filter(|segment| segment.first <= start) {
+            return Ok(Some(Part::Indexed(segment, span.within(segment.first, segment.last))));
         }
-        page.skip_to(candidates.reach);
-        Ok(())
+        let until = match (span.is_rising, next) {
+            (true, Some(next)) => (span.low, next.first - 1),
+            (true, None) => (span.low, span.high),
+            (false, _) => {
+                let before = segment::before(&self.transaction, start)?;
+                (before.map_or(span.low, |segment| segment.last + 1), span.high)
+            }
+        };
+        Ok(Some(Part::Loose(span.within(until.0, until.1))))
     }
 
-    /// Fills a page with the rows of a span, of which SQLite takes out most that do not match.
-    fn scan(&self, page: &mut PageBuilder<'_>, filter: &EventFilter, span: Span) -> rusqlite::Result<()> {
-        let (conditions, values) = conditions(filter);
-        let direction = if span.is_rising { "ASC" } else { "DESC" };
-        let select = row::SELECT;
-        let sql = format!(
-            "{select} NOT INDEXED WHERE offset BETWEEN ? AND ?{conditions} ORDER BY offset {direction}"
-        );
-        let span_values = [span.low, span.high].map(|offset| Value::Integer(sql_offset(offset)));
-        let mut statement = self.transaction.prepare_cached(&sql)?;
-        let mut rows = statement.query(params_from_iter(span_values.into_iter().chain(values)))?;
-        while let Some(row) = rows.next()? {
-            if !page.offer(Arc::new(row::event(row, self.epoch)?)) {
-                return Ok(());
+    /// Fills a page with what the index of a segment names. Gives how many rows it looked at, `None` when the page is full.
+    fn pick(
+        &self,
+        page: &mut PageBuilder<'_>,
+        filter: &EventFilter,
+        (segment, wanted): (&Segment, &[Wanted]),
+        span: Span,
+        rows_max: usize,
+    ) -> Result<Option<usize>, LoadError> {
+        let places = segment.places(&self.transaction, wanted)?;
+        if places.count() > usize::try_from(segment.last - segment.first).unwrap_or(usize::MAX) / 8 {
+            return self.scan(page, filter, Some((segment, &places)), span.first(rows_max));
+        }
+        let mut offsets = span.low..=span.high;
+        let next = || if span.is_rising { offsets.next() } else { offsets.next_back() };
+        let mut looked_at = 0;
+        for offset in std::iter::from_fn(next).filter(|offset| places.has(offset - segment.first)) {
+            if looked_at == rows_max {
+                return Ok(Some(looked_at));
+            }
+            looked_at += 1;
+            let is_open = self.with_record(offset, |record| self.offer(page, filter, offset, record))?;
+            if !is_open {
+                return Ok(None);
             }
         }
         page.skip_to(span.end());
-        Ok(())
+        Ok(Some(looked_at))
     }
 
-    fn event(&self, offset: u64) -> rusqlite::Result<Event> {
-        let mut statement = self.transaction.prepare_cached(row::SELECT_BY_OFFSET)?;
-        statement.query_one([sql_offset(offset)], |row| row::event(row, self.epoch))
+    /// Fills a page with the rows of a span, those alone that an index names, if there is one; every row must be there.
+    /// Gives how many rows it looked at, `None` when the page is full.
+    fn scan(
+        &self,
+        page: &mut PageBuilder<'_>,
+        filter: &EventFilter,
+        named: Option<(&Segment, &Places)>,
+        span: Span,
+    ) -> Result<Option<usize>, LoadError> {
+        let sql = match span.is_rising {
+            true => "SELECT offset, record FROM events WHERE offset BETWEEN ?1 AND ?2 ORDER BY offset",
+            false => "SELECT offset, record FROM events WHERE offset BETWEEN ?1 AND ?2 ORDER BY offset DESC",
+        };
+        let mut statement = self.transaction.prepare_cached(sql)?;
+        let mut rows = statement.query((sql_offset(span.low), sql_offset(span.high)))?;
+        let mut offsets = span.low..=span.high;
+        let mut next = || if span.is_rising { offsets.next() } else { offsets.next_back() };
+        let mut looked_at = 0;
+        while let Some(expected) = next() {
+            let row = rows.next().map_err(damage::at(expected))?;
+            let row = row.ok_or_else(|| LoadError::event(expected, &"it is missing"))?;
+            let found: i64 = row.get(0).map_err(damage::at(expected))?;
+            if found.cast_unsigned() != expected {
+                return Err(LoadError::event(expected, &format!("offset {found} stands in its place")));
+            }
+            looked_at += 1;
+            if named.is_some_and(|(segment, places)| !places.has(expected - segment.first)) {
+                page.skip_to(expected);
+                continue;
+            }
+            if !self.offer(page, filter, expected, &record(row, 1, expected)?)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(looked_at))
+    }
+
+    /// Shows a row to a page; false when the page is full.
+    fn offer(
+        &self,
+        page: &mut PageBuilder<'_>,
+        filter: &EventFilter,
+        offset: u64,
+        record: &Record<'_>,
+    ) -> Result<bool, LoadError> {
+        let damaged = |reason| LoadError::event(offset, &reason);
+        if !record.may_match(filter).map_err(damaged)? {
+            page.skip_to(offset);
+            return Ok(true);
+        }
+        Ok(page.offer(Arc::new(record.event(self.cursor(offset)).map_err(damaged)?)))
+    }
+
+    fn cursor(&self, offset: u64) -> Cursor {
+        Cursor { epoch: self.epoch, offset: Offset::new(offset) }
+    }
+
+    fn with_record<T>(
+        &self,
+        offset: u64,
+        look: impl FnOnce(&Record<'_>) -> Result<T, LoadError>,
+    ) -> Result<T, LoadError> {
+        with_record(&self.transaction, offset, look)
     }
 
     /// The last event of an id.
-    pub(super) fn newest(&self, id: &str) -> rusqlite::Result<Option<Event>> {
-        let sql = "SELECT MAX(offset) FROM events INDEXED BY events_by_id WHERE id = ?1 AND offset <= ?2";
+    pub(super) fn newest(&self, id: &str) -> Result<Option<Event>, LoadError> {
+        let sql = "SELECT MAX(offset) FROM keys WHERE id = ?1 AND offset BETWEEN ?2 AND ?3";
         let mut statement = self.transaction.prepare_cached(sql)?;
-        let head = sql_offset(self.bounds.head.get());
-        let newest: Option<i64> = statement.query_one((id, head), |row| row.get(0))?;
-        newest.map(|offset| self.event(offset.cast_unsigned())).transpose()
+        let (earliest, head) = (self.bounds.earliest.get(), self.bounds.head.get());
+        let newest: Option<i64> =
+            statement.query_one((id, sql_offset(earliest), sql_offset(head)), |row| row.get(0))?;
+        let Some(offset) = newest.map(i64::cast_unsigned) else { return Ok(None) };
+        let found = self.with_record(offset, |record| {
+            record.event(self.cursor(offset)).map_err(|reason| LoadError::event(offset, &reason))
+        })?;
+        match found.id() == id {
+            true => Ok(Some(found)),
+            false => {
+                Err(LoadError::event(offset, &format!("its id is not {id:?}, as the table of keys says")))
+            }
+        }
     }
 
     /// The last event that was logged before a time, by halving: the times of logging never decrease.
-    pub(super) fn last_before(&self, time: DateTime<Utc>) -> rusqlite::Result<Offset> {
-        let mut statement =
-            self.transaction.prepare_cached("SELECT logged_at FROM events WHERE offset = ?1")?;
+    pub(super) fn last_before(&self, time: DateTime<Utc>) -> Result<Offset, LoadError> {
         let (mut low, mut high) = (self.bounds.earliest.get(), self.bounds.head.get() + 1);
         while low < high {
             let middle = low + (high - low) / 2;
-            let logged_at: i64 = statement.query_one([sql_offset(middle)], |row| row.get(0))?;
+            let logged_at = self.with_record(middle, |record| Ok(record.logged_at))?;
             match DateTime::from_timestamp_millis(logged_at).is_some_and(|logged_at| logged_at < time) {
                 true => low = middle + 1,
                 false => high = middle,
             }
         }
-        Ok(Offset::new(low - 1))
+        Ok(Offset::new(low.saturating_sub(1)))
     }
 }
 
-/// The fields of a filter that SQLite can check without help, as conditions with their values.
-fn conditions(filter: &EventFilter) -> (String, Vec<Value>) {
-    let (mut sql, mut values) = (String::new(), Vec::new());
-    let scopes = filter.scope_ids().map(|(field, ids)| (field.snake(), ids));
-    let sources = filter.sources().map(|ids| ("source", ids));
-    let correlations = filter.correlation_ids().map(|ids| ("correlation_id", ids));
-    for (column, ids) in scopes.chain(sources).chain(correlations) {
-        sql.push_str(" AND ");
-        sql.push_str(column);
-        sql.push_str(" IN (SELECT value FROM json_each(?))");
-        values.push(Value::Text(list(ids)));
-    }
-    if let Some(priority) = filter.min_priority() {
-        sql.push_str(" AND priority >= ?");
-        values.push(Value::Integer(priority as i64));
-    }
-    (sql, values)
+/// The first part of a span.
+enum Part {
+    /// In a segment.
+    Indexed(Segment, Span),
+    /// Outside of all segments.
+    Loose(Span),
 }
 
-/// Ids as a JSON array, so that a list of any length is one value of one statement.
-fn list(ids: &Ids) -> String {
-    serde_json::Value::from_iter(ids.iter()).to_string()
+/// The record in a column of a row.
+pub(super) fn record<'a>(
+    row: &'a rusqlite::Row<'_>,
+    column: usize,
+    offset: u64,
+) -> Result<Record<'a>, LoadError> {
+    let bytes = row.get_ref(column).map_err(damage::at(offset))?;
+    let bytes = bytes.as_blob().map_err(|error| LoadError::event(offset, &error))?;
+    Record::read(bytes, offset).map_err(|reason| LoadError::event(offset, &reason))
+}
+
+/// Looks at the record of an offset, which must be there.
+pub(super) fn with_record<T>(
+    connection: &Connection,
+    offset: u64,
+    look: impl FnOnce(&Record<'_>) -> Result<T, LoadError>,
+) -> Result<T, LoadError> {
+    let mut statement = connection.prepare_cached(BY_OFFSET)?;
+    let mut rows = statement.query([sql_offset(offset)]).map_err(damage::at(offset))?;
+    let row = rows.next().map_err(damage::at(offset))?;
+    let row = row.ok_or_else(|| LoadError::event(offset, &"it is missing"))?;
+    look(&record(row, 0, offset)?)
 }

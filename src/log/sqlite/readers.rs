@@ -6,19 +6,11 @@ use super::{
     super::ReadError,
     SqliteOptions,
     directory::{Directory, OpenError},
+    open,
 };
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
-
-/// Statements that each connection keeps prepared: the fixed ones and the scans of common filters.
-const STATEMENTS_KEPT: usize = 64;
-
-impl From<rusqlite::Error> for ReadError {
-    fn from(error: rusqlite::Error) -> Self {
-        ReadError::Failed { reason: error.to_string() }
-    }
-}
 
 #[derive(Debug)]
 struct Reader {
@@ -78,11 +70,7 @@ fn closed() -> ReadError {
 }
 
 fn reader(directory: &Arc<Directory>, options: &SqliteOptions) -> rusqlite::Result<Reader> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(directory.database(), flags)?;
-    connection.pragma_update(None, "cache_size", -i64::from(options.read_cache_kib))?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    let connection = open::reading(directory, options.read_cache_kib)?;
     Ok(Reader { connection, _directory: Arc::clone(directory) })
 }
 
