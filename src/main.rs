@@ -2,7 +2,11 @@
 
 mod cli;
 
+use mimalloc::MiMalloc;
 use std::{env, process::ExitCode};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let variable = |name: &str| env::var_os(name).map(|text| text.to_string_lossy().into_owned());

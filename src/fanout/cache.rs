@@ -13,8 +13,6 @@ use std::sync::Arc;
 
 /// Pages with fewer events cost less to make than to keep.
 pub(super) const PAGE_EVENTS_MIN: usize = 32;
-/// What an entry takes beside its texts, roughly.
-const PAYLOAD_BYTES: u64 = 96;
 
 /// What a page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,8 +45,7 @@ struct ByBytes;
 
 impl Weighter<PageKey, RenderedPage> for ByBytes {
     fn weight(&self, _key: &PageKey, page: &RenderedPage) -> u64 {
-        let payloads = page.run.as_ref().map_or(0, |run| run.payloads().len() as u64 * PAYLOAD_BYTES);
-        1 + payloads + page.run.as_ref().map_or(0, |run| run.bytes() as u64)
+        1 + page.run.as_ref().map_or(0, |run| run.bytes() as u64)
     }
 }
 

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     fn payload(offset: u64, subject: &str) -> Payload {
-        Payload::of(offset, Some(subject).filter(|subject| !subject.is_empty()), "{}".to_owned())
+        Payload::of(offset, Some(subject).filter(|subject| !subject.is_empty()), 10)
     }
 
     fn shown(runs: &VecDeque<Run>) -> Vec<(u64, u64)> {

@@ -32,10 +32,10 @@ use cache::PageCache;
 use registry::Registry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use subscription::Wanted;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
 
-/// So many replays hand over a page at the same time; more wait their turn, page by page.
-const REPLAYS_MAX: usize = 8;
+/// So many replays for each thread of the runtime hand over a page at the same time; more wait their turn, page by page.
+const REPLAYS_AT_ONCE: usize = 4;
 /// So many bytes of rendered pages are kept for others who resume.
 const PAGES_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
@@ -71,7 +71,8 @@ impl Fanout {
         let metrics = hub.metrics().clone();
         let head = hub.bounds().head;
         let registry = Mutex::new(Registry::new(head, metrics.clone()));
-        let (replays, pages) = (Semaphore::new(REPLAYS_MAX), PageCache::new(PAGES_BYTES_MAX));
+        let replays = Semaphore::new(REPLAYS_AT_ONCE * Handle::current().metrics().num_workers());
+        let pages = PageCache::new(PAGES_BYTES_MAX);
         let shared = Arc::new(Shared { hub, metrics, registry, replays, pages });
         let tail = shared.tail(head);
         let worker = tokio::spawn(worker::run(Arc::clone(&shared), tail));

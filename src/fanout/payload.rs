@@ -6,6 +6,9 @@
 use crate::event::{Event, Offset};
 use std::{ops::Range, sync::Arc};
 
+/// What a payload takes beside its text, roughly: counts, pointers, its place in a run.
+const PAYLOAD_BYTES: usize = 96;
+
 /// An event as its group sees it, encoded once. Born in `fanout` only; cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Payload(Arc<Rendered>);
@@ -24,9 +27,10 @@ impl Payload {
         Payload(Arc::new(Rendered { offset: event.offset(), text: text.into(), subject }))
     }
 
+    /// One that takes so many bytes, tens of them.
     #[cfg(test)]
-    pub(super) fn of(offset: u64, subject: Option<&str>, text: String) -> Self {
-        let subject = subject.map(Into::into);
+    pub(super) fn of(offset: u64, subject: Option<&str>, tens: usize) -> Self {
+        let (subject, text) = (subject.map(Into::into), "x".repeat(10 * tens - PAYLOAD_BYTES));
         Payload(Arc::new(Rendered { offset: Offset::new(offset), text: text.into(), subject }))
     }
 
@@ -38,6 +42,11 @@ impl Payload {
     /// The JSON text.
     pub fn text(&self) -> &str {
         &self.0.text
+    }
+
+    /// The memory that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.text().len() + PAYLOAD_BYTES
     }
 
     /// What the event is about, together with who says so; `None` when its producer did not say.
@@ -52,7 +61,7 @@ pub struct Run {
     all: Arc<[Payload]>,
     from: usize,
     to: usize,
-    /// The bytes of the texts from `from` to `to`.
+    /// The memory that those from `from` to `to` take.
     bytes: usize,
     /// How many older events the first one stands for.
     replaced: u64,
@@ -60,7 +69,7 @@ pub struct Run {
 
 impl Run {
     pub(super) fn new(payloads: Vec<Payload>) -> Self {
-        let (to, bytes) = (payloads.len(), text_bytes(&payloads));
+        let (to, bytes) = (payloads.len(), bytes(&payloads));
         Run { all: payloads.into(), from: 0, to, bytes, replaced: 0 }
     }
 
@@ -129,7 +138,7 @@ impl Run {
         }
         let mut bytes = 0;
         let fits = |payload: &&Payload| {
-            bytes += payload.text().len();
+            bytes += payload.bytes();
             bytes <= bytes_max
         };
         let count = self.payloads().iter().take_while(fits).count().max(1);
@@ -137,7 +146,7 @@ impl Run {
     }
 
     fn split_at(self, count: usize) -> (Run, Option<Run>) {
-        let bytes = text_bytes(self.payloads().get(..count).unwrap_or_default());
+        let bytes = bytes(self.payloads().get(..count).unwrap_or_default());
         let middle = (self.from + count).min(self.to);
         let rest = Run { from: middle, bytes: self.bytes - bytes, replaced: 0, ..self.clone() };
         let first = Run { to: middle, bytes, ..self };
@@ -146,6 +155,6 @@ impl Run {
     }
 }
 
-fn text_bytes(payloads: &[Payload]) -> usize {
-    payloads.iter().map(|payload| payload.text().len()).sum()
+fn bytes(payloads: &[Payload]) -> usize {
+    payloads.iter().map(Payload::bytes).sum()
 }

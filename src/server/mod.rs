@@ -17,6 +17,7 @@ mod graphql_stream;
 mod graphql_ws;
 mod jobs;
 mod negotiation;
+mod openings;
 mod operation;
 mod operations;
 mod problem;
@@ -39,8 +40,9 @@ use crate::{
     hub::Hub,
 };
 use axum::Router;
+use openings::Openings;
 use reservations::Reservations;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -103,39 +105,58 @@ impl Default for Options {
 
 /// What every request can reach. Cloning shares it.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// The parts of an [`App`], behind one count: a request clones it several times on its way.
+pub struct Parts {
     hub: Hub,
     fanout: Fanout,
     schema: Schema,
-    options: Arc<Options>,
+    options: Options,
     drain: CancellationToken,
     tracker: TaskTracker,
     scratches: scratch::Scratches,
     documents: Documents,
     reservations: Reservations,
+    openings: Openings,
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("options", &self.options).finish_non_exhaustive()
+        f.debug_tuple("App").field(&*self.0).finish()
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
 impl App {
-    /// The server's parts together.
+    /// The server's parts together. Must be called on a tokio runtime.
     pub fn new(hub: Hub, fanout: Fanout, schema: Schema, options: Options) -> Self {
         let documents = Documents::new(options.guard.clone());
-        App {
+        App(Arc::new(Parts {
             hub,
             fanout,
             schema,
-            options: Arc::new(options),
+            options,
             drain: CancellationToken::new(),
             tracker: TaskTracker::new(),
             scratches: scratch::Scratches::default(),
             documents,
             reservations: Reservations::default(),
-        }
+            openings: Openings::new(),
+        }))
     }
 
     /// Who speaks on a connection: for now nobody in particular, on loopback only.

@@ -194,6 +194,7 @@ async fn follow(
     mailbox: &Arc<Mailbox>,
     key: Key,
 ) -> Result<Subscription, NotBegun> {
+    let _turn = app.openings.turn().await;
     let name = admitted.operation.operation_name.as_deref();
     let request = request(&admitted, &app.principal());
     let asked = graphql::prepare(&app.schema, request, &app.principal()).await.map_err(|errors| {
