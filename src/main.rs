@@ -2,11 +2,13 @@
 
 mod cli;
 
-use mimalloc::MiMalloc;
 use std::{env, process::ExitCode};
+#[cfg(not(target_env = "msvc"))]
+use tikv_jemallocator::Jemalloc;
 
+#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let variable = |name: &str| env::var_os(name).map(|text| text.to_string_lossy().into_owned());

@@ -57,6 +57,8 @@ struct State {
     queued_bytes: usize,
     /// Bytes that wait behind a replay.
     held_bytes: usize,
+    /// Does what was taken out last still wait for the socket?
+    is_blocked: bool,
 }
 
 #[derive(Debug)]
@@ -215,11 +217,20 @@ impl Mailbox {
         self.until(|state| state.queued_bytes <= bytes_max).await;
     }
 
-    /// Waits until everything of a subscription has been taken out.
+    /// The connection says whether what it has taken out still waits for its socket.
+    pub fn set_blocked(&self, is_blocked: bool) {
+        self.lock().is_blocked = is_blocked;
+        if !is_blocked {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Waits until everything of a subscription has gone to the socket.
     ///
     /// Cancel safety: yes.
     pub(super) async fn emptied(&self, key: Key) {
-        self.until(|state| state.queue(key).is_none_or(|queue| queue.items.is_empty())).await;
+        let is_empty = |state: &mut State| state.queue(key).is_none_or(|queue| queue.items.is_empty());
+        self.until(|state| !state.is_blocked && is_empty(state)).await;
     }
 
     async fn until(&self, is_so: impl Fn(&mut State) -> bool) {

@@ -25,8 +25,8 @@ use tokio::{task::AbortHandle, time::timeout};
 
 /// A page goes into the mailbox in runs of about so many bytes.
 const RUN_BYTES: usize = 64 * 1024;
-/// For so long a replay lets its connection take a page before the next replay has its turn.
-const HANDOVER_MAX: Duration = Duration::from_millis(5);
+/// For so long a replay lets its connection write a page before the next replay has its turn.
+const HANDOVER_MAX: Duration = Duration::from_millis(50);
 /// Pages end at multiples of this, so that replays which started apart come to share them.
 const PAGE_ALIGNMENT: u64 = 256;
 

@@ -129,6 +129,8 @@ struct Connection<S: Speaker> {
     heard: Instant,
     opened: Instant,
     pinged: Instant,
+    /// As the mailbox knows it.
+    is_blocked: bool,
     app: App,
 }
 
@@ -148,7 +150,17 @@ pub(super) async fn run<S: Speaker>(app: App, wire: Wire, mailbox: Arc<Mailbox>,
     let drain = app.drain.clone();
     let now = Instant::now();
     let (heard, opened, pinged) = (now, now, now);
-    let mut connection = Connection { wire, speaker, mailbox, jobs: Jobs::new(), heard, opened, pinged, app };
+    let mut connection = Connection {
+        wire,
+        speaker,
+        mailbox,
+        jobs: Jobs::new(),
+        heard,
+        opened,
+        pinged,
+        is_blocked: false,
+        app,
+    };
     if let End::Close(closing) = connection.converse(drain.cancelled()).await {
         close(connection.wire, closing).await;
     }
@@ -185,7 +197,10 @@ impl<S: Speaker> Connection<S> {
                 Next::Payloads => self.pump(),
                 Next::Done(done) => self.turn(|speaker, turn| speaker.done(done, turn)),
                 Next::Received(message) => self.received(message),
-                Next::Drained(Ok(())) => None,
+                Next::Drained(Ok(())) => {
+                    self.note_backlog();
+                    None
+                }
                 Next::Drained(Err(_)) => Some(End::Gone),
                 Next::Timer => {
                     let ended = self.timer();
@@ -332,7 +347,17 @@ impl<S: Speaker> Connection<S> {
         if !frames.is_empty() && self.wire.write(frames).is_err() {
             return Some(End::Gone);
         }
+        self.note_backlog();
         closing.map(End::Close)
+    }
+
+    /// Tells the mailbox when the socket takes no more, and when it has taken everything.
+    fn note_backlog(&mut self) {
+        let is_blocked = self.wire.stalled_since().is_some();
+        if is_blocked != self.is_blocked {
+            self.is_blocked = is_blocked;
+            self.mailbox.set_blocked(is_blocked);
+        }
     }
 
     fn too_slow(&self) -> End {
