@@ -46,6 +46,8 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
         (P99_RATIO, p99_during / p99_before),
         ("p99 ms before", p99_before),
         ("p99 ms during", p99_during),
+        ("p90 ms during", during.latency.percentile_ms(90)),
+        ("p50 ms during", during.latency.percentile_ms(50)),
         (KB_PER_CLIENT, (server.peak_kb()? - kb_before).max(0.0) / plan.storm_clients as f64),
         ("clients", plan.storm_clients as f64),
         ("resumed", served.delivered as f64),
