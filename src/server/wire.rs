@@ -11,7 +11,7 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     task::{Context, Poll, ready},
 };
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{net::TcpStream, task::coop::poll_proceed, time::Instant};
 use tokio_tungstenite::tungstenite::{
     Error, Message,
     handshake::derive_accept_key,
@@ -217,6 +217,8 @@ impl Wire {
         if self.is_broken {
             return self.poll_end(context).map(|()| None);
         }
+        // What is there already is read without asking the runtime: a peer that never stops sending must not keep the thread.
+        let budget = ready!(poll_proceed(context));
         loop {
             if !self.may_hold_message
                 && let Err(error) = ready!(self.stream.poll_read_ready(context))
@@ -227,6 +229,7 @@ impl Wire {
             match self.context.read(&mut io) {
                 Ok(message) => {
                     self.may_hold_message = true;
+                    budget.made_progress();
                     return Poll::Ready(Some(Ok(message)));
                 }
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
@@ -245,9 +248,10 @@ impl Wire {
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut sink = [0; READ_BUFFER_BYTES];
         loop {
+            let budget = ready!(poll_proceed(context));
             match self.stream.try_read(&mut sink) {
                 Ok(0) => return Poll::Ready(()),
-                Ok(_) => {}
+                Ok(_) => budget.made_progress(),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if ready!(self.stream.poll_read_ready(context)).is_err() {
                         return Poll::Ready(());

@@ -2,7 +2,13 @@
 
 use super::*;
 use futures_util::{SinkExt, StreamExt};
-use std::future::poll_fn;
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_tungstenite::WebSocketStream;
 
@@ -135,6 +141,30 @@ async fn a_peer_that_still_sends_what_is_too_large_reads_our_last_words() {
     let Some(Ok(Message::Close(Some(frame)))) = answer else { panic!("{answer:?}") };
     assert_eq!(u16::from(frame.code), 1009);
     assert!(ended.await.unwrap());
+}
+
+/// On one thread: whoever reads a peer that never stops sending lets others run.
+#[tokio::test]
+async fn a_flood_of_messages_does_not_keep_the_thread() {
+    const MESSAGES: usize = 400;
+    let (mut wire, mut peer) = pair().await;
+    for _ in 0..MESSAGES {
+        peer.feed(Message::text("")).await.unwrap();
+    }
+    peer.flush().await.unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let reading = tokio::spawn(async move {
+        while counted.load(Ordering::Relaxed) < MESSAGES {
+            poll_fn(|context| wire.poll_recv(context)).await.unwrap().unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    while count.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(count.load(Ordering::Relaxed) < MESSAGES, "everything was read before anybody else had a turn");
+    reading.await.unwrap();
 }
 
 #[test]
