@@ -90,9 +90,9 @@ impl Fanout {
         (mailbox, key): (&Arc<Mailbox>, Key),
     ) -> Result<Subscription, Refusal> {
         let located = self.0.hub.locate(principal, &asked.filter, &asked.start).await?;
-        let filter = Arc::new(principal.grant().narrow(asked.filter));
+        let filter = Arc::new(principal.narrow(asked.filter)?);
         let mailbox = Arc::clone(mailbox);
-        let view = principal.view();
+        let view = principal.view().clone();
         let wanted = Wanted { form, view, filter, overflow: asked.overflow, mailbox, key };
         Ok(match located {
             Some(after) => Subscription::replaying(&self.0, wanted, after),
@@ -118,7 +118,7 @@ impl Shared {
     }
 
     fn tail(&self, after: Offset) -> Tail {
-        self.hub.tail(&Principal::anonymous(), EventFilter::default(), after)
+        self.hub.tail_all(after)
     }
 }
 

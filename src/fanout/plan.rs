@@ -4,7 +4,7 @@ use super::{
     Form, Payload, Renderer, Run,
     registry::{CellId, GroupId},
 };
-use crate::event::Event;
+use crate::{auth::View, event::Event};
 use std::{ops::Range, sync::Arc};
 
 /// Events of a step, as ranges of their places in it, rising.
@@ -14,6 +14,7 @@ pub(super) type Picks = Vec<Range<usize>>;
 pub(super) struct GroupPlan {
     pub(super) group: GroupId,
     pub(super) form: Arc<dyn Form>,
+    pub(super) view: View,
     pub(super) renderer: Option<Box<dyn Renderer>>,
     /// For each event of the step: does the group render it?
     wanted: Vec<bool>,
@@ -27,13 +28,14 @@ impl GroupPlan {
     /// Nothing to do yet in a step of so many events.
     pub(super) fn new(
         group: GroupId,
-        form: &Arc<dyn Form>,
+        (form, view): (&Arc<dyn Form>, &View),
         renderer: Option<Box<dyn Renderer>>,
         events: usize,
     ) -> Self {
         GroupPlan {
             group,
             form: Arc::clone(form),
+            view: view.clone(),
             renderer,
             wanted: vec![false; events],
             rendered: Vec::new(),

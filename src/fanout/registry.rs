@@ -88,7 +88,7 @@ pub(super) struct Seat {
 #[derive(Debug)]
 pub(super) struct Joining<'a> {
     pub(super) form: &'a Arc<dyn Form>,
-    pub(super) view: View,
+    pub(super) view: &'a View,
     pub(super) filter: &'a Arc<EventFilter>,
     pub(super) key: Key,
     pub(super) mailbox: &'a Arc<Mailbox>,
@@ -163,7 +163,8 @@ impl Registry {
                 let Some(cell) = self.cells.get(cell_id) else { continue };
                 let Some(group) = self.groups.get_mut(&cell.group) else { continue };
                 let plan = plans.entry(cell.group).or_insert_with(|| {
-                    GroupPlan::new(cell.group, &group.form, group.renderer.take(), events.len())
+                    let shown = (&group.form, &group.key.1);
+                    GroupPlan::new(cell.group, shown, group.renderer.take(), events.len())
                 });
                 plan.add(*cell_id, picks);
             }
@@ -243,8 +244,8 @@ impl Registry {
         }
     }
 
-    fn group(&mut self, form: &Arc<dyn Form>, view: View) -> GroupId {
-        let key: GroupKey = (form.key().into(), view);
+    fn group(&mut self, form: &Arc<dyn Form>, view: &View) -> GroupId {
+        let key: GroupKey = (form.key().into(), view.clone());
         if let Some(id) = self.group_ids.get(&key) {
             return *id;
         }

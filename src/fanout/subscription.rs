@@ -76,7 +76,7 @@ impl Inner {
         let mut place = self.place();
         let Place::Open { seat, .. } = &mut *place else { return None };
         let Wanted { form, view, filter, mailbox, key, .. } = &self.wanted;
-        let joining = Joining { form, view: *view, filter, key: *key, mailbox };
+        let joining = Joining { form, view, filter, key: *key, mailbox };
         let (taken, joined) = self.shared.registry().join(&joining, after);
         *seat = Some(taken);
         Some(joined)
@@ -160,8 +160,11 @@ async fn catch_up(inner: Arc<Inner>) {
     let _counted = Counted::new(&shared.metrics.replays_running);
     let after = wanted.mailbox.through(wanted.key);
     let past = shared.hub.replay(Arc::clone(&wanted.filter), after);
-    let shown =
-        Shown { form: wanted.form.key().into(), view: wanted.view, filter: Arc::clone(&wanted.filter) };
+    let shown = Shown {
+        form: wanted.form.key().into(),
+        view: wanted.view.clone(),
+        filter: Arc::clone(&wanted.filter),
+    };
     let mut pages = Pages { inner: &inner, past, shown: Arc::new(shown), renderer: None };
     if let Err(refusal) = pages.replay().await {
         wanted.mailbox.end(wanted.key, refusal);
@@ -247,7 +250,8 @@ async fn make_page(
     }
     let mut payloads = Vec::with_capacity(read.events.len());
     for event in read.events.iter().filter(|event| event.offset() <= through) {
-        payloads.push(render(&*inner.wanted.form, renderer, event, &inner.shared.metrics).await);
+        let shown = inner.wanted.view.show(event);
+        payloads.push(render(&*inner.wanted.form, renderer, &shown, &inner.shared.metrics).await);
     }
     let run = (!payloads.is_empty()).then(|| Run::new(payloads));
     Ok(RenderedPage { run, through, is_last: read.is_last })

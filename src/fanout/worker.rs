@@ -60,9 +60,10 @@ async fn deliver(shared: &Shared, events: &[Arc<Event>]) {
 }
 
 async fn render_group(plan: &mut GroupPlan, events: &[Arc<Event>], metrics: &Metrics) {
-    let form = Arc::clone(&plan.form);
+    let (form, view) = (Arc::clone(&plan.form), plan.view.clone());
     for event in plan.wanted(events) {
-        let payload = render(&*form, &mut plan.renderer, event, metrics).await;
+        let shown = view.show(event);
+        let payload = render(&*form, &mut plan.renderer, &shown, metrics).await;
         plan.rendered(payload);
     }
 }

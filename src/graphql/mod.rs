@@ -4,7 +4,7 @@
 //! gives what it asks for, and becomes a member of the group of its [`SelectionForm`], which renders events for all members.
 //! Run alone, by [`Schema::execute_stream`](async_graphql::Schema::execute_stream), every subscription works without a server.
 //! Invariants: resolvers see what is in the request's data: a `Principal` (without one, nobody in particular) or, in a group,
-//! only its view. Every error carries a code.
+//! nobody: its events are as the group's view shows them. Every error carries a code.
 //! Not here: HTTP and WebSocket (`server`), who receives what (`fanout`).
 
 pub mod error;

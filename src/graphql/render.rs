@@ -12,7 +12,6 @@ use super::{
     source::Feed,
 };
 use crate::{
-    auth::View,
     error::{Code, Refusal},
     event::{Cursor, Event},
     fanout::{Form, RenderFuture, Renderer},
@@ -21,22 +20,18 @@ use async_graphql::{Request, Response, Value};
 use futures_util::{StreamExt, stream::BoxStream};
 use std::{fmt, sync::Arc};
 
-/// Events as one selection of GraphQL shows them to one view. Cloning shares it.
+/// Events as one selection of GraphQL shows them. Cloning shares it.
 #[derive(Clone)]
 pub struct SelectionForm {
     schema: Schema,
     key: Arc<str>,
     text: Arc<str>,
-    view: View,
 }
 
 impl SelectionForm {
     /// The form of a canonical document with one subscription field (`selection::Selection::text`), valid for the schema.
-    pub fn new(schema: Schema, text: &str, view: View) -> Self {
-        let seen_by = match view {
-            View::Whole => "whole",
-        };
-        SelectionForm { schema, key: format!("graphql:{seen_by}:{text}").into(), text: text.into(), view }
+    pub fn new(schema: Schema, text: &str) -> Self {
+        SelectionForm { schema, key: format!("graphql:{text}").into(), text: text.into() }
     }
 }
 
@@ -76,8 +71,8 @@ struct Execution {
 impl Execution {
     fn start(form: &SelectionForm) -> Self {
         let feed = Feed::default();
-        // The view, never the principal: what resolvers can read must not be more than the key of the form holds.
-        let request = Request::new(&*form.text).data(feed.clone()).data(form.view);
+        // No principal: what resolvers can read must not be more than the event, which its view has been applied to.
+        let request = Request::new(&*form.text).data(feed.clone());
         Execution { feed, responses: form.schema.execute_stream(request) }
     }
 }

@@ -16,7 +16,7 @@ fn event(offset: u64, json: &str) -> Arc<Event> {
 }
 
 fn form(schema: &Schema, text: &str) -> SelectionForm {
-    SelectionForm::new(schema.clone(), text, View::Whole)
+    SelectionForm::new(schema.clone(), text)
 }
 
 #[tokio::test]
@@ -32,11 +32,7 @@ async fn a_rendering_is_the_response_of_a_lone_execution_with_the_cursor() {
         ],
     )
     .await;
-    let tail = schema.data::<crate::hub::Hub>().unwrap().tail(
-        &crate::auth::Principal::anonymous(),
-        crate::event::EventFilter::default(),
-        Offset::new(0),
-    );
+    let tail = schema.data::<crate::hub::Hub>().unwrap().tail_all(Offset::ZERO);
     let events: Vec<_> = tail.into_stream().take(3).map(Result::unwrap).collect().await;
     let lone = format!("subscription{{events(start:{{earliest:true}}){selection}}}");
     let mut responses = schema.execute_stream(lone);

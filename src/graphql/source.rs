@@ -90,6 +90,7 @@ pub(super) async fn open<T: From<Arc<Event>> + Send + 'static>(
     let (hub, principal) = (hub(ctx), principal(ctx));
     let located = hub.locate(&principal, &asked.filter, &asked.start).await.map_err(graphql_error)?;
     let after = located.unwrap_or_else(|| hub.bounds().head);
-    let events = hub.tail(&principal, asked.filter, after).into_stream();
-    Ok(events.map_ok(T::from).map_err(graphql_error).boxed())
+    let events = hub.tail(&principal, asked.filter, after).map_err(graphql_error)?.into_stream();
+    let view = principal.view().clone();
+    Ok(events.map_ok(move |event| T::from(view.show(&event))).map_err(graphql_error).boxed())
 }

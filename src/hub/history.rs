@@ -54,7 +54,7 @@ impl Hub {
             Some(cursor) => self.check_cursor(cursor)?,
             None => self.bounds().head.next(),
         };
-        let filter = Arc::new(principal.grant().narrow(request.filter));
+        let filter = Arc::new(principal.narrow(request.filter)?);
         // One more than asked for tells whether there are more.
         let mut tries = 0;
         let mut events = loop {
@@ -71,9 +71,10 @@ impl Hub {
         let has_more = events.len() > count;
         events.truncate(count);
         if is_rising {
+            let events = events.iter().map(|event| principal.view().show(event)).collect();
             return Ok(History { events, has_next: has_more, has_previous: false });
         }
-        events.reverse();
+        let events = events.iter().rev().map(|event| principal.view().show(event)).collect();
         Ok(History { events, has_next: false, has_previous: has_more })
     }
 

@@ -79,9 +79,7 @@ impl Hub {
                 format!("1 to {PUBLISH_EVENTS_MAX} events"),
             ));
         }
-        for event in &events {
-            principal.grant().allow_publish(event)?;
-        }
+        let events = events.into_iter().map(|event| principal.admit(event)).collect::<Result<_, _>>()?;
         self.log.append(events).await.map_err(|error| {
             if let AppendError::Stopped { reason } = &error {
                 tracing::warn!(%reason, "publish refused");
@@ -90,16 +88,23 @@ impl Hub {
         })
     }
 
-    /// Follows matching events from after an offset that [`Hub::locate`] gave, without end.
-    pub fn tail(&self, principal: &Principal, filter: EventFilter, after: Offset) -> Tail {
-        Tail::new(self, principal.grant().narrow(filter), after)
+    /// Follows matching events from after an offset that [`Hub::locate`] gave, without end. Fails as [`Principal::narrow`]
+    /// does.
+    pub fn tail(&self, principal: &Principal, filter: EventFilter, after: Offset) -> Result<Tail, Refusal> {
+        Ok(Tail::new(self, principal.narrow(filter)?, after))
+    }
+
+    /// Follows every event from after an offset, for the server itself.
+    pub fn tail_all(&self, after: Offset) -> Tail {
+        Tail::new(self, EventFilter::default(), after)
     }
 
     /// The event of this id, if the principal may read it.
     pub async fn find(&self, principal: &Principal, id: &str) -> Result<Option<Arc<Event>>, Refusal> {
-        let readable = principal.grant().narrow(EventFilter::default());
+        let readable = principal.narrow(EventFilter::default())?;
         let found = self.log.find(id.to_owned()).await.map_err(|error| self.read_refusal(&error))?;
-        Ok(found.filter(|event| readable.matches(event)))
+        let found = found.filter(|event| readable.matches(event));
+        Ok(found.map(|event| principal.view().show(&event)))
     }
 
     /// The limits that events are checked against.

@@ -34,7 +34,7 @@ impl Hub {
                 self.log.before_time(*time).await.map(Some).map_err(|error| self.read_refusal(&error))
             }
             StartPosition::Last(count) => {
-                self.before_last(principal.grant().narrow(filter.clone()), *count).await.map(Some)
+                self.before_last(principal.narrow(filter.clone())?, *count).await.map(Some)
             }
         }
     }

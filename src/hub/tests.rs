@@ -79,7 +79,7 @@ async fn an_expired_cursor_names_the_earliest_from_which_nothing_is_missing() {
     let filter = EventFilter::default();
     let refusal = hub.locate(&Principal::anonymous(), &filter, &start).await.unwrap_err();
     let earliest = Cursor::parse(refusal.detail("earliest").unwrap()).unwrap();
-    let mut tail = hub.tail(&Principal::anonymous(), filter, earliest.offset);
+    let mut tail = hub.tail(&Principal::anonymous(), filter, earliest.offset).unwrap();
     assert_eq!(take(&mut tail, 10).await, (20..30).collect::<Vec<_>>());
 }
 
@@ -90,7 +90,7 @@ async fn last_counts_matching_events_only() {
     let tasks = EventFilter::default().within(Family::Task);
     let located =
         hub.locate(&Principal::anonymous(), &tasks, &StartPosition::Last(3)).await.unwrap().unwrap();
-    let mut tail = hub.tail(&Principal::anonymous(), tasks.clone(), located);
+    let mut tail = hub.tail(&Principal::anonymous(), tasks.clone(), located).unwrap();
     assert_eq!(take(&mut tail, 3).await, [14, 16, 18]);
     for wrong in [0, 10_001] {
         let refused =
@@ -111,7 +111,8 @@ async fn tails_that_start_anywhere_and_lag_get_everything_once_and_in_order() {
     });
     let mut tails = Vec::new();
     for start in 0..20 {
-        let mut tail = hub.tail(&Principal::anonymous(), EventFilter::default(), Offset::new(start * 5));
+        let mut tail =
+            hub.tail(&Principal::anonymous(), EventFilter::default(), Offset::new(start * 5)).unwrap();
         let first = usize::try_from(start * 5).unwrap();
         tails.push(tokio::spawn(async move { (first, take(&mut tail, EVENTS - first).await) }));
         tokio::task::yield_now().await;
@@ -128,8 +129,9 @@ async fn tails_that_start_anywhere_and_lag_get_everything_once_and_in_order() {
 async fn a_tail_that_retention_overtakes_says_where_it_stopped() {
     let hub = hub(2, Some(10));
     publish(&hub, 0..5).await;
-    let mut events =
-        Box::pin(hub.tail(&Principal::anonymous(), EventFilter::default(), Offset::ZERO).into_stream());
+    let mut events = Box::pin(
+        hub.tail(&Principal::anonymous(), EventFilter::default(), Offset::ZERO).unwrap().into_stream(),
+    );
     for id in 0..5 {
         assert_eq!(events.next().await.unwrap().unwrap().id(), id.to_string());
     }

@@ -207,7 +207,7 @@ async fn follow(
     let selection =
         selection::select(&admitted.document, name, &admitted.variables, graphql::REQUIRED_ARGUMENTS)
             .map_err(|refusal| NotBegun::Invalid(errors(&refusal)))?;
-    let form = SelectionForm::new(app.schema.clone(), &selection.text, app.principal().view());
+    let form = SelectionForm::new(app.schema.clone(), &selection.text);
     let start = resume.map_or(asked.start, StartPosition::After);
     let asked = Asked { start, ..asked };
     app.fanout

@@ -43,6 +43,7 @@ const AT_HOME: [(&str, &[&str]); 11] = [
     (
         "tokio::",
         &[
+            "auth/",
             "log/",
             "bus/",
             "hub/",
@@ -55,7 +56,7 @@ const AT_HOME: [(&str, &[&str]); 11] = [
             "graphql/",
         ],
     ),
-    ("std::fs", &["log/", "config", "cli/", "main.rs"]),
+    ("std::fs", &["auth/", "log/", "config", "cli/", "main.rs"]),
 ];
 
 const FILE_LINES_MAX: usize = 400;

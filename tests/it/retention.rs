@@ -54,7 +54,7 @@ async fn each_end_of_the_log_has_its_own_answer() {
         let located = located.map(|offset| offset.map(Offset::get)).map_err(|refusal| refusal.code);
         assert_eq!(located, expected, "{offset}");
     }
-    let mut tail = server.hub.tail(&principal, filter, Offset::new(40));
+    let mut tail = server.hub.tail(&principal, filter, Offset::new(40)).unwrap();
     let first = tail.next().await.unwrap().unwrap();
     assert_eq!(
         first.iter().map(|event| event.offset().get()).collect::<Vec<_>>(),

@@ -1,0 +1,97 @@
+//! Who speaks.
+
+use super::{Grant, View};
+use crate::{
+    error::Refusal,
+    event::{EventFilter, NewEvent},
+};
+use chrono::{DateTime, Utc};
+use std::sync::Arc;
+
+/// Who speaks: travels from the edge to `hub` with every request. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Principal(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    subject: Box<str>,
+    credential: Credential,
+    grant: Grant,
+    view: View,
+    expires_at: Option<DateTime<Utc>>,
+}
+
+/// What a principal proved itself with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Credential {
+    /// Nothing.
+    None,
+    /// A signed token.
+    Token {
+        /// Its id (claim `jti`).
+        id: Option<Box<str>>,
+        /// The key that signed it.
+        key: Box<str>,
+    },
+    /// An API key.
+    ApiKey {
+        /// Its public id.
+        id: Box<str>,
+    },
+}
+
+impl Principal {
+    /// A principal with what it may do and see, until its credential expires.
+    pub fn new(
+        subject: &str,
+        credential: Credential,
+        grant: Grant,
+        view: View,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Self {
+        Principal(Arc::new(Parts { subject: subject.into(), credential, grant, view, expires_at }))
+    }
+
+    /// Nobody in particular, who may do everything: everybody on a server without authentication, and the server itself.
+    pub fn anonymous() -> Self {
+        Principal::new("anonymous", Credential::None, Grant::everything(), View::whole(), None)
+    }
+
+    /// Its name: the token's subject.
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// What it proved itself with.
+    pub fn credential(&self) -> &Credential {
+        &self.0.credential
+    }
+
+    /// What it may do.
+    pub fn grant(&self) -> &Grant {
+        &self.0.grant
+    }
+
+    /// What it sees of an event that it may read.
+    pub fn view(&self) -> &View {
+        &self.0.view
+    }
+
+    /// When its credential ends.
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        self.0.expires_at
+    }
+
+    /// The part of a filter that it may read. Fails with `FORBIDDEN` when that is provably nothing, or when the filter asks
+    /// about a field that is masked for it.
+    pub fn narrow(&self, filter: EventFilter) -> Result<EventFilter, Refusal> {
+        self.view().check(&filter)?;
+        self.grant().narrow(filter)
+    }
+
+    /// The event as it may publish it: with the scope that its grant fixes. Fails with `FORBIDDEN`.
+    pub fn admit(&self, event: NewEvent) -> Result<NewEvent, Refusal> {
+        self.grant().admit(event)
+    }
+}
