@@ -32,4 +32,4 @@ pub mod protocol;
 mod serve;
 pub mod server;
 
-pub use serve::{ServeError, Server, serve};
+pub use serve::{ServeError, Server, runtime_builder, serve};
