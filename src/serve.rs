@@ -12,13 +12,10 @@ use crate::{
     metrics::Metrics,
     platform::sample::SampleFeed,
     server::{self, App},
+    threads::Threads,
 };
 use std::{io, sync::Arc};
-use tokio::{
-    net::TcpListener,
-    runtime::{Builder, Handle, Runtime},
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, task::JoinHandle};
 
 /// Why a server ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -33,64 +30,6 @@ pub enum ServeError {
     /// The fan-out ended by itself, which is a defect; the cause is in the log output.
     #[error("the fan-out has stopped; the server ends rather than stay silent")]
     FanoutStopped,
-}
-
-/// Runtimes beside the one that a server runs on. A runtime's queue is first in, first out: what thousands of WebSockets ask
-/// for at once would stand before each publish and each live event, so these have threads of their own, between which the
-/// system divides the cores.
-#[derive(Debug)]
-struct Threads {
-    /// Reads WebSockets, begins their operations, replays the log to them.
-    sockets: Aside,
-    /// Routes and renders.
-    fanout: Aside,
-}
-
-impl Threads {
-    /// Must be called on the server's runtime.
-    fn start() -> io::Result<Self> {
-        let workers = Handle::current().metrics().num_workers();
-        Ok(Threads { sockets: Aside::start("sockets", workers)?, fanout: Aside::start("fanout", 1)? })
-    }
-}
-
-/// A runtime that ends with its owner, which may be a task.
-#[derive(Debug)]
-struct Aside(Option<Runtime>);
-
-impl Aside {
-    fn start(name: &str, workers: usize) -> io::Result<Self> {
-        runtime_builder()
-            .worker_threads(workers)
-            .thread_name(name)
-            .build()
-            .map(|runtime| Aside(Some(runtime)))
-    }
-
-    fn handle(&self) -> &Handle {
-        self.0.as_ref().expect("taken in drop only").handle()
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// So many sockets that became readable are served before the next look at the rest.
-const SOCKETS_AT_ONCE: usize = 64;
-/// Tasks that were woken by other threads, and those beyond what a thread's own queue holds, have every second turn. By itself
-/// the runtime gives them one turn in about ten while its own queue is never empty.
-const SHARED_QUEUE_INTERVAL: u32 = 2;
-
-/// A runtime as a server wants it: fair when thousands of sockets want something at once.
-pub fn runtime_builder() -> Builder {
-    let mut builder = Builder::new_multi_thread();
-    builder.max_io_events_per_tick(SOCKETS_AT_ONCE).global_queue_interval(SHARED_QUEUE_INTERVAL).enable_all();
-    builder
 }
 
 /// A server whose rooms are built and whose log is open.
@@ -115,9 +54,9 @@ impl Server {
         let guard = GuardOptions::default().for_schema(&graphql::sdl(&schema));
         let guard = guard.expect("the schema's own text is a schema");
         let threads = Threads::start()?;
-        let (fanout, worker) = Fanout::start(hub.clone(), threads.fanout.handle());
+        let (fanout, worker) = Fanout::start(hub.clone(), threads.fanout());
         let parts = (hub.clone(), fanout.clone(), schema);
-        let app = App::new(parts, threads.sockets.handle().clone(), config.server_options(guard));
+        let app = App::new(parts, threads.sockets().clone(), config.server_options(guard));
         Ok(Server { threads, hub, fanout, worker, app, demo: config.demo })
     }
 
