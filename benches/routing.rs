@@ -132,7 +132,7 @@ async fn deliver(mix: &Mix, count: usize) -> f64 {
     let ring = bus.clone();
     let log = MemoryLog::open(MemoryOptions::default(), Box::new(move |batch| ring.publish(batch)));
     let hub = Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default());
-    let (fanout, worker) = Fanout::start(hub.clone());
+    let (fanout, worker) = Fanout::start(hub.clone(), &tokio::runtime::Handle::current());
     let subscriptions = subscribe(&fanout, mix, count).await;
     let (mut best, mut taken) = (f64::INFINITY, Vec::new());
     for request in 0..REQUESTS {

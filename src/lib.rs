@@ -30,6 +30,8 @@ pub mod metrics;
 pub mod platform;
 pub mod protocol;
 mod serve;
+mod threads;
 pub mod server;
 
 pub use serve::{ServeError, Server, serve};
+pub use threads::runtime_builder;

@@ -12,8 +12,9 @@ use crate::{
     metrics::Metrics,
     platform::sample::SampleFeed,
     server::{self, App},
+    threads::Threads,
 };
-use std::sync::Arc;
+use std::{io, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 /// Why a server ended before its time.
@@ -23,6 +24,9 @@ pub enum ServeError {
     /// The log could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The threads could not be started.
+    #[error("the server's threads cannot be started: {0}")]
+    Threads(#[from] io::Error),
     /// The fan-out ended by itself, which is a defect; the cause is in the log output.
     #[error("the fan-out has stopped; the server ends rather than stay silent")]
     FanoutStopped,
@@ -31,6 +35,7 @@ pub enum ServeError {
 /// A server whose rooms are built and whose log is open.
 #[derive(Debug)]
 pub struct Server {
+    threads: Threads,
     hub: Hub,
     fanout: Fanout,
     worker: JoinHandle<()>,
@@ -48,9 +53,11 @@ impl Server {
         let schema = graphql::schema(hub.clone(), &config.graphql_options());
         let guard = GuardOptions::default().for_schema(&graphql::sdl(&schema));
         let guard = guard.expect("the schema's own text is a schema");
-        let (fanout, worker) = Fanout::start(hub.clone());
-        let app = App::new(hub.clone(), fanout.clone(), schema, config.server_options(guard));
-        Ok(Server { hub, fanout, worker, app, demo: config.demo })
+        let threads = Threads::start()?;
+        let (fanout, worker) = Fanout::start(hub.clone(), threads.fanout());
+        let parts = (hub.clone(), fanout.clone(), schema);
+        let app = App::new(parts, threads.sockets().clone(), config.server_options(guard));
+        Ok(Server { threads, hub, fanout, worker, app, demo: config.demo })
     }
 
     /// The pipeline, for programs that publish or follow from inside the process.
@@ -69,7 +76,7 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let Server { hub, mut worker, app, demo, .. } = self;
+        let Server { threads, hub, mut worker, app, demo, .. } = self;
         let sample = demo.then(|| tokio::spawn(publish_sample(hub.clone())));
         let mut ended = Ok(());
         let stop = async {
@@ -84,6 +91,7 @@ impl Server {
         }
         worker.abort();
         hub.close().await;
+        drop(threads);
         ended
     }
 }

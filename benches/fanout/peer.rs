@@ -55,13 +55,15 @@ pub(crate) enum Announced {
 }
 
 /// Every peer, by name.
-pub(crate) const ALL: [&dyn Peer; 8] =
-    [&PLAIN, &NAIVE, &GRAPHQL_WS, &NATS, &REDIS, &REDIS_STREAMS, &FANFARE, &FANFARE_SQLITE];
+pub(crate) const ALL: [&dyn Peer; 9] =
+    [&BARE, &PLAIN, &NAIVE, &GRAPHQL_WS, &NATS, &REDIS, &REDIS_STREAMS, &FANFARE, &FANFARE_SQLITE];
 
 /// Fanfare with its log in memory.
 pub(crate) const FANFARE: Fanfare = Fanfare { name: "fanfare", store: "memory" };
 /// Fanfare with its log on disk.
 pub(crate) const FANFARE_SQLITE: Fanfare = Fanfare { name: "fanfare-sqlite", store: "sqlite" };
+/// Writes to sockets and nothing else.
+pub(crate) const BARE: Example = Example { name: "bare", example: "bare_writes", slowness: 1 };
 /// axum with small buffers and one shared text.
 pub(crate) const PLAIN: Example = Example { name: "plain", example: "plain_axum", slowness: 1 };
 /// async-graphql-axum as its examples do.

@@ -6,6 +6,7 @@
 //! Not here: filters, selections, execution. Whatever the client asks for, it gets every event, as operation `1`.
 
 mod edge;
+mod next;
 
 use axum::{
     Router,
@@ -18,9 +19,9 @@ use axum::{
     response::Response,
     routing::{any, post},
 };
-use chrono::SecondsFormat;
 use edge::{Posted, RING_EVENTS};
 use futures_util::SinkExt;
+use next::{ACK, encode};
 use serde_json::value::RawValue;
 use std::io;
 use tokio::sync::broadcast::{
@@ -29,7 +30,6 @@ use tokio::sync::broadcast::{
 };
 
 const BUFFER_BYTES: usize = 4096;
-const ACK: &str = r#"{"type":"connection_ack"}"#;
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
@@ -44,19 +44,9 @@ async fn publish(State(ring): State<Sender<Utf8Bytes>>, body: Bytes) -> Result<S
     let accepted = posted.len();
     for event in posted {
         // Without subscribers there is nobody to send to, which is no failure.
-        let _ = ring.send(encode(&event));
+        let _ = ring.send(encode(&event).into());
     }
     Ok(format!("{{\"accepted\":{accepted}}}"))
-}
-
-fn encode(event: &Posted<Box<RawValue>>) -> Utf8Bytes {
-    let (id, time) = edge::stamp();
-    let time = time.to_rfc3339_opts(SecondsFormat::Micros, true);
-    let Posted { event_type, data } = event;
-    format!(
-        r#"{{"id":"1","type":"next","payload":{{"data":{{"events":{{"id":"{id}","type":"{event_type}","time":"{time}","data":{data}}}}}}}}}"#
-    )
-    .into()
 }
 
 async fn upgrade(State(ring): State<Sender<Utf8Bytes>>, upgrade: WebSocketUpgrade) -> Response {

@@ -21,12 +21,11 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment<'_>) -> Resul
     let loaded = arguments.settings.load(environment)?;
     start_log(&loaded.config)?;
     log_settings(&loaded);
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let mut builder = fanfare::runtime_builder();
     if let Some(threads) = loaded.config.threads() {
         builder.worker_threads(threads);
     }
-    builder.max_io_events_per_tick(SOCKETS_AT_ONCE).global_queue_interval(SHARED_QUEUE_INTERVAL);
-    let runtime = builder.enable_all().build()?;
+    let runtime = builder.build()?;
     let result = runtime.block_on(serve(loaded.config));
     // After a drain nothing is left to wait for, and after a second signal nothing may be waited for.
     runtime.shutdown_background();
@@ -69,12 +68,6 @@ async fn serve(config: Config) -> Result<(), Failure> {
     }
 }
 
-/// So many sockets that became readable are served before the next look at the rest: when thousands connect at once, live
-/// deliveries do not wait behind all of them.
-const SOCKETS_AT_ONCE: usize = 64;
-/// Tasks that were woken by other threads, and those beyond what a thread's own queue holds, have every second turn. By itself
-/// the runtime gives them one turn in about ten while its own queue is never empty, and live deliveries are among them.
-const SHARED_QUEUE_INTERVAL: u32 = 2;
 /// The system cuts it to its own bound (`net.core.somaxconn`).
 const LISTEN_QUEUE: u32 = 16_384;
 

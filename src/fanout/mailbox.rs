@@ -116,8 +116,8 @@ impl Mailbox {
         }
     }
 
-    /// Takes out up to about `bytes_max` bytes, the subscriptions in turn.
-    pub fn take(&self, bytes_max: usize, out: &mut Vec<(Key, Delivery)>) {
+    /// Takes out up to about `bytes_max` bytes, the subscriptions in turn; says whether more is left.
+    pub fn take(&self, bytes_max: usize, out: &mut Vec<(Key, Delivery)>) -> bool {
         let mut state = self.lock();
         let mut taken = 0;
         while taken < bytes_max {
@@ -131,10 +131,12 @@ impl Mailbox {
             out.push((key, delivery));
         }
         state.queued_bytes -= taken;
+        let has_more = !state.ready.is_empty();
         drop(state);
         if taken > 0 {
             self.room.notify_waiters();
         }
+        has_more
     }
 
     /// Opens a queue from which everything up to `through` is left out; a held one waits for a replay.

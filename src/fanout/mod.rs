@@ -65,9 +65,9 @@ struct Shared {
 }
 
 impl Fanout {
-    /// Starts the worker, which runs until its task is aborted. If the task ends by itself, that is a defect: the server must
+    /// Starts the worker on this runtime; it runs until its task is aborted. If the task ends by itself, that is a defect: the server must
     /// stop rather than stay silent.
-    pub fn start(hub: Hub) -> (Fanout, JoinHandle<()>) {
+    pub fn start(hub: Hub, runtime: &Handle) -> (Fanout, JoinHandle<()>) {
         let metrics = hub.metrics().clone();
         let head = hub.bounds().head;
         let registry = Mutex::new(Registry::new(head, metrics.clone()));
@@ -75,7 +75,7 @@ impl Fanout {
         let pages = PageCache::new(PAGES_BYTES_MAX);
         let shared = Arc::new(Shared { hub, metrics, registry, replays, pages });
         let tail = shared.tail(head);
-        let worker = tokio::spawn(worker::run(Arc::clone(&shared), tail));
+        let worker = runtime.spawn(worker::run(Arc::clone(&shared), tail));
         (Fanout(shared), worker)
     }
 

@@ -23,7 +23,7 @@ impl Fixture {
         let ring = bus.clone();
         let log = MemoryLog::open(MemoryOptions::default(), Box::new(move |batch| ring.publish(batch)));
         let hub = Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default());
-        let (fanout, worker) = Fanout::start(hub.clone());
+        let (fanout, worker) = Fanout::start(hub.clone(), &tokio::runtime::Handle::current());
         Fixture { hub, fanout, worker }
     }
 

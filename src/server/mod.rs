@@ -10,6 +10,7 @@ mod accept;
 mod admin;
 mod assets;
 mod body;
+mod delivery;
 mod events;
 mod feed;
 mod graphql_http;
@@ -40,10 +41,11 @@ use crate::{
     hub::Hub,
 };
 use axum::Router;
+use delivery::Deliveries;
 use openings::Openings;
 use reservations::Reservations;
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The bounds of the edge.
@@ -112,10 +114,13 @@ pub struct Parts {
     hub: Hub,
     fanout: Fanout,
     schema: Schema,
+    /// Where WebSockets run.
+    sockets: Handle,
     options: Options,
     drain: CancellationToken,
     tracker: TaskTracker,
     scratches: scratch::Scratches,
+    deliveries: Deliveries,
     documents: Documents,
     reservations: Reservations,
     openings: Openings,
@@ -142,17 +147,19 @@ impl fmt::Debug for Parts {
 }
 
 impl App {
-    /// The server's parts together. Must be called on a tokio runtime.
-    pub fn new(hub: Hub, fanout: Fanout, schema: Schema, options: Options) -> Self {
+    /// The server's parts together. WebSockets run on a runtime of their own. Must be called on a tokio runtime.
+    pub fn new((hub, fanout, schema): (Hub, Fanout, Schema), sockets: Handle, options: Options) -> Self {
         let documents = Documents::new(options.guard.clone());
         App(Arc::new(Parts {
             hub,
             fanout,
             schema,
+            sockets,
             options,
             drain: CancellationToken::new(),
             tracker: TaskTracker::new(),
             scratches: scratch::Scratches::default(),
+            deliveries: Deliveries::start(),
             documents,
             reservations: Reservations::default(),
             openings: Openings::new(),

@@ -20,6 +20,14 @@ pub(super) struct Scratch {
     pub(super) deliveries: Vec<(Key, Delivery)>,
 }
 
+impl Scratch {
+    /// Forgets what is in it, and keeps memory for the next write.
+    pub(super) fn empty(&mut self) {
+        self.frames.clear(KEPT_BYTES_MAX);
+        self.deliveries.clear();
+    }
+}
+
 /// As many scratch buffers as were ever borrowed at once: one for each thread that runs connections, since nobody keeps one
 /// across an await. Cloning shares them.
 #[derive(Clone, Default)]
@@ -63,8 +71,7 @@ impl DerefMut for Borrowed {
 impl Drop for Borrowed {
     fn drop(&mut self) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.frames.clear(KEPT_BYTES_MAX);
-        scratch.deliveries.clear();
+        scratch.empty();
         self.home.0.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
     }
 }

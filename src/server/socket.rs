@@ -1,14 +1,15 @@
-//! The loop around one WebSocket, the same for every protocol spoken over it.
+//! One WebSocket, the same for every protocol spoken over it: a task reads it, a delivery thread writes payloads to it.
 //!
 //! Flow: text from the peer goes to the [`Speaker`]; payloads of the mailbox go through the speaker to the peer, many frames a
 //! write.
-//! Invariants: payloads are taken only when the socket has taken all that was written before; a socket that takes nothing for
-//! the write deadline is closed, and one that does not read its answers is not read either; a peer that sends nothing is found
-//! by pings; the peer is read between writes also when payloads never end; the last frame is a close frame, and the peer gets
-//! two seconds to answer it.
+//! Invariants: task and thread have the conversation in turn, by its lock; the thread never waits for the task, and a bell that
+//! found the lock taken rings again; payloads are taken only when the socket has taken all that was written before; a socket
+//! that takes nothing for the write deadline is closed, and one that does not read its answers is not read either; a peer
+//! that sends nothing is found by pings; the last frame is a close frame, and the peer gets two seconds to answer it.
 
 use super::{
     App,
+    delivery::{Bell, Outlet},
     jobs::Jobs,
     scratch::Scratch,
     wire::{Frames, Wire},
@@ -20,22 +21,24 @@ use crate::{
     metrics::Counted,
     protocol::{CloseReason, Closing},
 };
+use futures_util::task::AtomicWaker;
 use std::{
     future::poll_fn,
     io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
     time::Duration,
 };
-use tokio::time::{Instant, Sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::WaitForCancellationFuture;
 
 /// So many bytes of payloads are taken for one write.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
-/// After so many writes in a row everything else has its turn.
-const WRITES_IN_A_ROW: usize = 4;
 /// With so many bytes of answers waiting for the socket no more requests are read.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
 const CLOSE_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -113,7 +116,8 @@ impl<D> Turn<'_, D> {
     }
 }
 
-/// Why the loop ends.
+/// Why the conversation ends.
+#[derive(Debug)]
 enum End {
     /// Say this and go.
     Close(Closing),
@@ -121,7 +125,19 @@ enum End {
     Gone,
 }
 
+/// What the task that reads and the thread that writes payloads share.
 struct Connection<S: Speaker> {
+    /// None once the conversation has ended.
+    talk: Mutex<Option<Talk<S>>>,
+    mailbox: Arc<Mailbox>,
+    /// The task, which must look at the connection again.
+    task: AtomicWaker,
+    /// There was something to write while the task had the connection.
+    is_missed: AtomicBool,
+}
+
+/// A conversation.
+struct Talk<S: Speaker> {
     wire: Wire,
     speaker: S,
     mailbox: Arc<Mailbox>,
@@ -131,106 +147,169 @@ struct Connection<S: Speaker> {
     pinged: Instant,
     /// As the mailbox knows it.
     is_blocked: bool,
+    /// Found by the thread that writes, for the task.
+    ended: Option<End>,
     app: App,
 }
 
-/// What happens next.
-enum Next<D> {
-    Payloads,
-    Done(D),
-    Received(Option<Result<Message, Error>>),
-    Drained(io::Result<()>),
-    Timer,
-    Drain,
-}
-
 /// Runs a connection to its end.
-pub(super) async fn run<S: Speaker>(app: App, wire: Wire, mailbox: Arc<Mailbox>, speaker: S) {
+pub(super) async fn run<S: Speaker + 'static>(app: App, wire: Wire, mailbox: Arc<Mailbox>, speaker: S) {
     let _counted = Counted::new(&app.hub.metrics().connections_open);
     let drain = app.drain.clone();
-    let now = Instant::now();
-    let (heard, opened, pinged) = (now, now, now);
-    let mut connection = Connection {
-        wire,
-        speaker,
+    let talk = Talk::new(app.clone(), wire, Arc::clone(&mailbox), speaker);
+    let connection = Arc::new(Connection {
+        talk: Mutex::new(Some(talk)),
         mailbox,
-        jobs: Jobs::new(),
-        heard,
-        opened,
-        pinged,
-        is_blocked: false,
-        app,
-    };
-    if let End::Close(closing) = connection.converse(drain.cancelled()).await {
-        close(connection.wire, closing).await;
+        task: AtomicWaker::new(),
+        is_missed: AtomicBool::new(false),
+    });
+    let outlet: Weak<dyn Outlet> = Arc::downgrade(&connection) as Weak<dyn Outlet>;
+    let bell = app.deliveries.bell(outlet);
+    let end = connection.converse(&bell, drain.cancelled()).await;
+    let talk = connection.lock().take();
+    if let (End::Close(closing), Some(talk)) = (end, talk) {
+        close(talk.wire, closing).await;
     }
 }
 
 impl<S: Speaker> Connection<S> {
-    async fn converse(&mut self, drain: WaitForCancellationFuture<'_>) -> End {
-        if let Some(end) = self.turn(Speaker::opened) {
+    async fn converse(&self, bell: &Arc<Bell>, drain: WaitForCancellationFuture<'_>) -> End {
+        if let Some(end) = self.lock().as_mut().and_then(|talk| talk.turn(Speaker::opened)) {
             return end;
         }
+        // From the first ring on the mailbox knows the bell.
+        bell.wake_by_ref();
         // These live as long as the loop: to look at them again costs little, to make them anew does not.
-        let mut drain = std::pin::pin!(drain);
-        let mut alarm = self.deadline();
-        let mut timer = std::pin::pin!(tokio::time::sleep_until(alarm));
-        let mut writes = 0;
+        let mut drain = pin!(drain);
+        let mut alarm = Alarm { sleep: pin!(sleep_until(Instant::now())), set_for: None };
+        poll_fn(|context| {
+            self.task.register(context.waker());
+            if drain.as_mut().poll(context).is_ready() {
+                let closing = self.lock().as_ref().map(|talk| talk.speaker.closing(&CloseReason::Draining));
+                return Poll::Ready(closing.map_or(End::Gone, End::Close));
+            }
+            let (ended, has_drained) = match self.lock().as_mut() {
+                Some(talk) => {
+                    let was_blocked = talk.is_blocked;
+                    let ended = talk.poll(context, &mut alarm);
+                    (ended, was_blocked && !talk.is_blocked)
+                }
+                None => (Poll::Ready(End::Gone), false),
+            };
+            if self.is_missed.swap(false, Ordering::SeqCst) || has_drained {
+                bell.wake_by_ref();
+            }
+            ended
+        })
+        .await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Talk<S>>> {
+        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever panicked has left it half changed.
+        if self.talk.is_poisoned() {
+            *talk = None;
+        }
+        talk
+    }
+
+    /// The conversation, unless the task has it; then the task rings again.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Option<Talk<S>>>> {
+        self.talk.try_lock().ok().or_else(|| {
+            self.is_missed.store(true, Ordering::SeqCst);
+            // The task may have let go just before it could see that.
+            let talk = self.talk.try_lock().ok()?;
+            self.is_missed.store(false, Ordering::SeqCst);
+            Some(talk)
+        })
+    }
+}
+
+impl<S: Speaker> Outlet for Connection<S> {
+    fn abandon(&self) {
+        self.task.wake();
+    }
+
+    fn write(&self, bell: &Waker, scratch: &mut Scratch) -> bool {
+        let Some(mut guard) = self.try_lock() else { return false };
+        let Some(talk) = guard.as_mut() else { return false };
+        // When the socket has taken what waits, the task rings.
+        if talk.is_blocked || talk.ended.is_some() {
+            return false;
+        }
+        if self.mailbox.poll_ready(&mut Context::from_waker(bell)).is_pending() {
+            return false;
+        }
+        let (ended, has_more) = talk.write_payloads(scratch);
+        let needs_task = ended.is_some() || talk.is_blocked;
+        talk.ended = ended;
+        if needs_task {
+            self.task.wake();
+        }
+        has_more
+    }
+}
+
+/// The connection's one timer: set anew only for an earlier time than it is set for, since most wakes move the time on.
+struct Alarm<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    set_for: Option<Instant>,
+}
+
+impl Alarm<'_> {
+    /// Ready at `due` at the latest; perhaps before.
+    fn poll(&mut self, due: Instant, context: &mut Context<'_>) -> Poll<()> {
+        if self.set_for.is_none_or(|set_for| due < set_for) {
+            self.set_for = Some(due);
+            self.sleep.as_mut().reset(due);
+        }
+        ready!(self.sleep.as_mut().poll(context));
+        self.set_for = None;
+        Poll::Ready(())
+    }
+}
+
+/// What happens next.
+enum Next<D> {
+    Done(D),
+    Received(Option<Result<Message, Error>>),
+    Drained(io::Result<()>),
+}
+
+impl<S: Speaker> Talk<S> {
+    fn new(app: App, wire: Wire, mailbox: Arc<Mailbox>, speaker: S) -> Self {
+        let now = Instant::now();
+        let (heard, opened, pinged) = (now, now, now);
+        let jobs = Jobs::new();
+        Talk { wire, speaker, mailbox, jobs, heard, opened, pinged, is_blocked: false, ended: None, app }
+    }
+
+    /// Does what there is to do but writing payloads.
+    fn poll(&mut self, context: &mut Context<'_>, alarm: &mut Alarm<'_>) -> Poll<End> {
         loop {
-            let due = self.deadline();
-            if due < alarm {
-                alarm = due;
-                timer.as_mut().reset(alarm);
+            if let Some(end) = self.ended.take() {
+                return Poll::Ready(end);
             }
-            let are_payloads_first = writes < WRITES_IN_A_ROW;
-            if !are_payloads_first {
-                // Fair between connections as well.
-                tokio::task::yield_now().await;
-            }
-            let next = poll_fn(|context| {
-                self.poll_next(context, drain.as_mut(), timer.as_mut(), are_payloads_first)
-            });
-            let next = next.await;
-            writes = if matches!(next, Next::Payloads) { writes + 1 } else { 0 };
-            let ended = match next {
-                Next::Drain => Some(End::Close(self.speaker.closing(&CloseReason::Draining))),
-                Next::Payloads => self.pump(),
-                Next::Done(done) => self.turn(|speaker, turn| speaker.done(done, turn)),
-                Next::Received(message) => self.received(message),
-                Next::Drained(Ok(())) => {
+            let ended = match self.poll_next(context) {
+                Poll::Ready(Next::Done(done)) => self.turn(|speaker, turn| speaker.done(done, turn)),
+                Poll::Ready(Next::Received(message)) => self.received(message),
+                Poll::Ready(Next::Drained(Ok(()))) => {
                     self.note_backlog();
                     None
                 }
-                Next::Drained(Err(_)) => Some(End::Gone),
-                Next::Timer => {
-                    let ended = self.timer();
-                    alarm = self.deadline();
-                    timer.as_mut().reset(alarm);
-                    ended
+                Poll::Ready(Next::Drained(Err(_))) => Some(End::Gone),
+                Poll::Pending => {
+                    ready!(alarm.poll(self.deadline(), context));
+                    self.timer()
                 }
             };
             if let Some(end) = ended {
-                return end;
+                return Poll::Ready(end);
             }
         }
     }
 
-    /// What happens next. Payloads go first, so that not everything is looked at for every write; but when they never end,
-    /// everything else goes first now and then.
-    fn poll_next(
-        &mut self,
-        context: &mut Context<'_>,
-        drain: Pin<&mut WaitForCancellationFuture<'_>>,
-        timer: Pin<&mut Sleep>,
-        are_payloads_first: bool,
-    ) -> Poll<Next<S::Done>> {
-        let has_backlog = self.wire.stalled_since().is_some();
-        if are_payloads_first && !has_backlog && self.mailbox.poll_ready(context).is_ready() {
-            return Poll::Ready(Next::Payloads);
-        }
-        if drain.poll(context).is_ready() {
-            return Poll::Ready(Next::Drain);
-        }
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next<S::Done>> {
         if self.wire.backlog_bytes() < BACKLOG_BYTES_MAX {
             if let Poll::Ready(done) = self.jobs.poll_next(context) {
                 return Poll::Ready(Next::Done(done));
@@ -240,28 +319,20 @@ impl<S: Speaker> Connection<S> {
             }
         }
         // Reading may have brought a pong to write.
-        if self.wire.stalled_since().is_some()
-            && let Poll::Ready(drained) = self.wire.poll_drain(context)
-        {
-            return Poll::Ready(Next::Drained(drained));
-        }
-        if timer.poll(context).is_ready() {
-            return Poll::Ready(Next::Timer);
-        }
-        if !are_payloads_first && !has_backlog && self.mailbox.poll_ready(context).is_ready() {
-            return Poll::Ready(Next::Payloads);
+        if self.wire.stalled_since().is_some() {
+            return self.wire.poll_drain(context).map(Next::Drained);
         }
         Poll::Pending
     }
 
-    /// Writes what waits, up to one write.
-    fn pump(&mut self) -> Option<End> {
-        let mut scratch = self.app.scratches.borrow();
-        let Scratch { frames, deliveries } = &mut *scratch;
-        self.mailbox.take(WRITE_BYTES_MAX, deliveries);
-        self.turn_into(frames, |speaker, turn| {
+    /// Writes what waits in the mailbox, up to one write; says whether more is left.
+    fn write_payloads(&mut self, scratch: &mut Scratch) -> (Option<End>, bool) {
+        let Scratch { frames, deliveries } = scratch;
+        let has_more = self.mailbox.take(WRITE_BYTES_MAX, deliveries);
+        let ended = self.turn_into(frames, |speaker, turn| {
             deliveries.drain(..).for_each(|(key, delivery)| speaker.delivered(key, delivery, turn));
-        })
+        });
+        (ended, has_more)
     }
 
     fn received(&mut self, message: Option<Result<Message, Error>>) -> Option<End> {

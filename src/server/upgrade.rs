@@ -24,7 +24,7 @@ use axum::{
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
-use std::sync::Arc;
+use std::{io, sync::Arc};
 use tokio::net::TcpStream;
 
 /// 16 bytes in base64.
@@ -56,7 +56,7 @@ pub(super) async fn rpc(app: App, parts: &mut Parts) -> Response {
 }
 
 /// Runs a connection to its end.
-async fn serve<S: Speaker>(app: App, wire: Wire, speaker: impl FnOnce(&App, Arc<Mailbox>) -> S) {
+async fn serve<S: Speaker + 'static>(app: App, wire: Wire, speaker: impl FnOnce(&App, Arc<Mailbox>) -> S) {
     let mailbox = Arc::new(Mailbox::new(app.options.mailbox_bytes_max));
     let speaker = speaker(&app, Arc::clone(&mailbox));
     socket::run(app, wire, mailbox, speaker).await;
@@ -115,26 +115,25 @@ impl Handshake {
         if let Some(name) = subprotocol {
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
         }
-        app.tracker.clone().spawn(async move {
+        let (tracker, sockets) = (app.tracker.clone(), app.sockets.clone());
+        sockets.spawn(tracker.track_future(async move {
             match on_upgrade.await.map(|upgraded| open(upgraded, &app)) {
-                Ok(Some(wire)) => run(app, wire).await,
+                Ok(Some(Ok(wire))) => run(app, wire).await,
+                Ok(Some(Err(error))) => tracing::error!(%error, "a socket cannot change its runtime"),
                 Ok(None) => tracing::error!("an upgraded connection is no TCP stream of ours"),
                 Err(error) => tracing::debug!(%error, "a peer left during its handshake"),
             }
             drop(admission);
-        });
+        }));
         response
     }
 }
 
-/// The stream under an upgraded connection.
-fn open(upgraded: Upgraded, app: &App) -> Option<Wire> {
+/// The stream under an upgraded connection, read by the runtime that this is called on.
+fn open(upgraded: Upgraded, app: &App) -> Option<io::Result<Wire>> {
     let parts = downcast::<TokioIo<WriteDeadline<TcpStream>>>(upgraded).ok()?;
-    Some(Wire::new(
-        parts.io.into_inner().into_inner(),
-        parts.read_buf.to_vec(),
-        app.options.request_bytes_max,
-    ))
+    let stream = parts.io.into_inner().into_inner().into_std().and_then(TcpStream::from_std);
+    Some(stream.map(|stream| Wire::new(stream, parts.read_buf.to_vec(), app.options.request_bytes_max)))
 }
 
 fn malformed(message: &'static str) -> Problem {

@@ -288,13 +288,13 @@ async fn forgetful(events_max: usize) -> (String, Hub, oneshot::Sender<()>) {
     let options = MemoryOptions { events_max: Some(events_max), ..MemoryOptions::default() };
     let log = MemoryLog::open(options, Box::new(move |batch| ring.publish(batch)));
     let hub = Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default());
-    let (fanout, _) = Fanout::start(hub.clone());
+    let (fanout, _) = Fanout::start(hub.clone(), &tokio::runtime::Handle::current());
     let schema = graphql::schema(hub.clone(), &GraphqlOptions::default());
     let options = server::Options { mailbox_bytes_max: 16 * 1024, ..server::Options::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/events", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
-    let app = App::new(hub.clone(), fanout, schema, options);
+    let app = App::new((hub.clone(), fanout, schema), tokio::runtime::Handle::current(), options);
     tokio::spawn(server::run(listener, app, async { drop(stopped.await) }));
     (url, hub, stop)
 }

@@ -110,7 +110,7 @@ impl Row {
             }
             Row::Durable => &[&peer::REDIS_STREAMS, &peer::FANFARE_SQLITE],
             Row::Replay => &[&peer::REDIS_STREAMS, &peer::FANFARE, &peer::FANFARE_SQLITE],
-            Row::Scale => &[&peer::PLAIN, &peer::FANFARE],
+            Row::Scale => &[&peer::BARE, &peer::PLAIN, &peer::FANFARE],
             Row::Distinct | Row::Sparse => &[&peer::FANFARE],
             Row::Storm | Row::Stalled | Row::Soak => &[&peer::FANFARE_SQLITE],
         }

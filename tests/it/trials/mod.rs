@@ -99,7 +99,7 @@ impl Setting {
             Arc::new(MemoryLog::open(options, on_commit))
         };
         let hub = Hub::new(log, bus, Metrics::new(), Limits::default());
-        let (fanout, worker) = Fanout::start(hub.clone());
+        let (fanout, worker) = Fanout::start(hub.clone(), &tokio::runtime::Handle::current());
         Server::Inside { hub, fanout, worker }
     }
 }

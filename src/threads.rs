@@ -1,0 +1,85 @@
+//! Which threads a server has: runtimes beside the one that it is run on.
+//!
+//! Invariants: a runtime's queue is first in, first out, so what thousands of WebSockets ask for at once would stand before each
+//! publish and each live event; they have threads of their own, between which the system divides the cores, and of which it
+//! favours those on the way of a live event.
+//! Not here: the threads that write payloads (`server/delivery.rs`), the log's writer (`log`).
+
+use std::io;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// So many sockets that became readable are served before the next look at the rest.
+const SOCKETS_AT_ONCE: usize = 64;
+/// Tasks that were woken by other threads, and those beyond what a thread's own queue holds, have every second turn. By itself
+/// the runtime gives them one turn in about ten while its own queue is never empty.
+const SHARED_QUEUE_INTERVAL: u32 = 2;
+/// What WebSockets ask for gives way to live events when a core is short: with this they have about a third of what others
+/// have (nice(2)), never nothing.
+#[cfg(target_os = "linux")]
+const SOCKETS_NICE: i32 = 5;
+
+/// A runtime as a server wants it: fair when thousands of sockets want something at once.
+pub fn runtime_builder() -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder.max_io_events_per_tick(SOCKETS_AT_ONCE).global_queue_interval(SHARED_QUEUE_INTERVAL).enable_all();
+    builder
+}
+
+/// The runtimes of a server beside the one that it is run on.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    sockets: Aside,
+    fanout: Aside,
+}
+
+impl Threads {
+    /// Must be called on the server's runtime.
+    pub(crate) fn start() -> io::Result<Self> {
+        let workers = Handle::current().metrics().num_workers();
+        let mut sockets = runtime_builder();
+        sockets.worker_threads(workers).thread_name("sockets").on_thread_start(give_way);
+        let mut fanout = runtime_builder();
+        fanout.worker_threads(1).thread_name("fanout");
+        Ok(Threads { sockets: Aside::start(&mut sockets)?, fanout: Aside::start(&mut fanout)? })
+    }
+
+    /// Reads WebSockets, begins their operations, replays the log to them.
+    pub(crate) fn sockets(&self) -> &Handle {
+        self.sockets.handle()
+    }
+
+    /// Routes and renders.
+    pub(crate) fn fanout(&self) -> &Handle {
+        self.fanout.handle()
+    }
+}
+
+/// A runtime that ends with its owner, which may be a task.
+#[derive(Debug)]
+struct Aside(Option<Runtime>);
+
+impl Aside {
+    fn start(builder: &mut Builder) -> io::Result<Self> {
+        builder.build().map(|runtime| Aside(Some(runtime)))
+    }
+
+    fn handle(&self) -> &Handle {
+        self.0.as_ref().expect("taken in drop only").handle()
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// On Linux a thread has a nice value of its own; on other systems it is the process's, and stays as it is.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(std::env::var("NICE").ok().and_then(|n| n.parse().ok()).unwrap_or(SOCKETS_NICE)) {
+        tracing::debug!(%error, "a thread's priority stays as it is");
+    }
+}
