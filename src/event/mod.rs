@@ -24,6 +24,7 @@ pub use filter::{
 pub use json::Json;
 pub use kind::{EventType, Family, TYPE_BYTES_MAX, TYPE_SEGMENTS_MAX, TypePattern};
 pub use overflow::Overflow;
+pub(crate) use scope::check_id;
 pub use scope::{ID_BYTES_MAX, Scope, ScopeField};
 pub use start::{START_LAST_MAX, StartDraft};
 pub(crate) use stored::StoredEvent;

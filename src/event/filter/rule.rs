@@ -124,6 +124,13 @@ impl Rules {
     }
 }
 
+/// None, which allow nothing.
+impl Default for Rules {
+    fn default() -> Self {
+        Rules(Arc::new([]))
+    }
+}
+
 impl PartialEq for Rules {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
