@@ -103,7 +103,7 @@ impl Policy {
     }
 
     /// What these roles give somebody whose variables are known without a token: an API key. Fails with `TOO_MANY`.
-    pub fn resolve_key(
+    pub fn resolve_api_key(
         &self,
         subject: &str,
         roles: &[String],
@@ -120,6 +120,11 @@ impl Policy {
         let mut all = Joined::default();
         self.add_roles(&mut all, roles, &Variables::default(), &|_| "which needs a credential".to_owned());
         all.resolved("anonymous", whence(roles, "of those without a credential")).map(Some)
+    }
+
+    /// Does it know the role?
+    pub fn knows(&self, role: &str) -> bool {
+        self.roles.contains_key(role)
     }
 
     /// The roles that it knows.

@@ -3,10 +3,11 @@
 use super::{
     Policy,
     claims::Mapping,
-    node::{Findings, Node, PolicyProblems},
+    node::{Findings, Node, PolicyProblem, PolicyProblems},
     rules::{Role, RuleDraft},
 };
 use crate::event::{RULE_IDS_MAX, RULE_PATTERNS_MAX, RULES_MAX};
+use serde::de::DeserializeOwned;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
@@ -23,10 +24,21 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// One entry of a list of sections that another room reads: `[[keys]]`, `[[api_keys]]`, `[[masks]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Section {
-    /// Its path and line, for a [`PolicyProblem`](super::PolicyProblem): `masks[0] (line 40)`.
+    /// Its path and line, for a [`PolicyProblem`]: `masks[0] (line 40)`.
     pub at: String,
     /// What stands there.
     pub table: toml::Table,
+}
+
+impl Section {
+    /// The entry as the room that owns it reads it.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, PolicyProblem> {
+        self.table.clone().try_into().map_err(|error: toml::de::Error| PolicyProblem {
+            at: self.at.clone(),
+            given: None,
+            rule: error.message().to_owned(),
+        })
+    }
 }
 
 impl Policy {
