@@ -159,18 +159,17 @@ fn filters() -> impl Strategy<Value = Value> {
 }
 
 fn events() -> impl Strategy<Value = Value> {
+    let one_of =
+        |pool: &'static [&'static str]| prop::sample::select(pool).prop_map(|text| json!(text)).boxed();
     let id = || prop::option::weighted(0.6, prop::sample::select(&IDS[..])).prop_map(|id| json!(id)).boxed();
     let mut fields = vec![
-        ("type", 1.0, prop::sample::select(&TYPES[..]).prop_map(|name| json!(name)).boxed()),
-        ("source", 1.0, prop::sample::select(vec!["/a", "/b", "/c"]).prop_map(|name| json!(name)).boxed()),
-        (
-            "priority",
-            1.0,
-            prop::sample::select(vec!["LOW", "NORMAL", "HIGH"]).prop_map(|name| json!(name)).boxed(),
-        ),
+        ("type", one_of(&TYPES)),
+        ("source", one_of(&["/a", "/b", "/c"])),
+        ("priority", one_of(&["LOW", "NORMAL", "HIGH"])),
     ];
-    fields.extend(SCOPE.map(|name| (name, 1.0, id())));
-    members(fields).prop_map(Value::Object)
+    fields.extend(SCOPE.map(|name| (name, id())));
+    let (names, values): (Vec<_>, Vec<_>) = fields.into_iter().unzip();
+    values.prop_map(move |values| names.iter().map(|name| (*name).to_owned()).zip(values).collect())
 }
 
 /// Everything generated for one round, and what it becomes.

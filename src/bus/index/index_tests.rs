@@ -253,6 +253,9 @@ fn an_event_visits_a_handful_among_many_filters_whatever_they_have_in_common() {
     }
 }
 
+/// The rules of each of many callers.
+type GrantMix<'a> = &'a dyn Fn(usize) -> Vec<Rule>;
+
 #[test]
 fn an_event_visits_a_handful_among_many_callers_who_ask_for_everything_within_their_grants() {
     const CALLERS: usize = 3_000;
@@ -265,7 +268,7 @@ fn an_event_visits_a_handful_among_many_callers_who_ask_for_everything_within_th
     });
     let user = |n: usize| (ScopeField::User, format!("u{n}"));
     let organization = |id: &str| (ScopeField::Organization, id.to_owned());
-    let mixes: [(&str, &dyn Fn(usize) -> Vec<Rule>); 3] = [
+    let mixes: [(&str, GrantMix<'_>); 3] = [
         ("own user", &|n| vec![rule(&[], [user(n)])]),
         ("own user in one organization", &|n| vec![rule(&["task.*"], [organization("o"), user(n)])]),
         ("own user or own organization", &|n| {
