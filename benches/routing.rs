@@ -1,14 +1,14 @@
 //! What it costs to find the one filter that an event meets, among 500 and among 50,000 that differ in a single value.
 //!
-//! Flow: four mixes of filters, each measured with one event again and again, when all it touches is in the processor's
+//! Flow: five mixes of filters, of which the last are empty and limited by the grants of their readers alone, each measured with one event again and again, when all it touches is in the processor's
 //! cache, and with thousands of different ones, when it is not; then those on their whole way from the publish to the mailbox
 //! of the one subscription that wants it. Criterion reports the index; the table at the end has all and the ratios.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use fanfare::{
-    auth::Principal,
+    auth::{Credential, Grant, Principal, View},
     bus::{self, Bus, Index},
-    event::{Draft, EventFilter, FilterDraft, Limits, NewEvent},
+    event::{Draft, EventFilter, FilterDraft, Limits, NewEvent, Rule, ScopeField},
     fanout::{Asked, EventForm, Fanout, Mailbox, Subscription},
     hub::Hub,
     log::{MemoryLog, MemoryOptions},
@@ -31,13 +31,20 @@ const REQUESTS: usize = 100;
 struct Mix {
     name: &'static str,
     filter: fn(usize) -> FilterDraft,
+    grant: fn(usize) -> Grant,
+}
+
+/// Allows what concerns one user.
+fn own_user(n: usize) -> Grant {
+    let rule = Rule::default().with_ids(ScopeField::User, vec![format!("user-{n}")]);
+    Grant::new(vec![rule.expect("the id is valid")], Vec::new(), false).expect("one rule is within bounds")
 }
 
 fn one(text: String) -> Option<Vec<String>> {
     Some(vec![text])
 }
 
-const MIXES: [Mix; 4] = [
+const MIXES: [Mix; 5] = [
     Mix {
         name: "one pattern, own organizations",
         filter: |n| FilterDraft {
@@ -45,19 +52,24 @@ const MIXES: [Mix; 4] = [
             organization_id: one(format!("organization-{n}")),
             ..FilterDraft::default()
         },
+        grant: |_| Grant::everything(),
     },
     Mix {
         name: "own tasks",
         filter: |n| FilterDraft { task_id: one(format!("task-{n}")), ..FilterDraft::default() },
+        grant: |_| Grant::everything(),
     },
     Mix {
         name: "own types",
         filter: |n| FilterDraft { types: one(format!("task.x{n}")), ..FilterDraft::default() },
+        grant: |_| Grant::everything(),
     },
     Mix {
         name: "own patterns *.x<n>",
         filter: |n| FilterDraft { types: one(format!("*.x{n}")), ..FilterDraft::default() },
+        grant: |_| Grant::everything(),
     },
+    Mix { name: "no filters, own grants", filter: |_| FilterDraft::default(), grant: own_user },
 ];
 
 /// An event that meets filter `n` of each mix.
@@ -67,20 +79,25 @@ fn event(n: usize) -> NewEvent {
         organization_id: Some(format!("organization-{n}")),
         agent_id: Some(format!("agent-{n}")),
         task_id: Some(format!("task-{n}")),
+        user_id: Some(format!("user-{n}")),
         ..Draft::default()
     };
     NewEvent::new(draft, &Limits::default()).expect("the event is valid")
 }
 
-fn filters(mix: &Mix, count: usize) -> impl Iterator<Item = EventFilter> {
-    let filter = mix.filter;
-    (0..count).map(move |n| EventFilter::new(filter(n)).expect("the filter is valid"))
+/// Who asks, and for what.
+fn readers(mix: &Mix, count: usize) -> impl Iterator<Item = (Principal, EventFilter)> {
+    let (filter, grant) = (mix.filter, mix.grant);
+    (0..count).map(move |n| {
+        let reader = Principal::new("reader", Credential::None, grant(n), View::whole(), None);
+        (reader, EventFilter::new(filter(n)).expect("the filter is valid"))
+    })
 }
 
 fn index(mix: &Mix, count: usize) -> Index {
     let mut index = Index::default();
-    for filter in filters(mix, count) {
-        index.insert(&Arc::new(filter));
+    for (reader, filter) in readers(mix, count) {
+        index.insert(&Arc::new(reader.narrow(filter).expect("the grant allows some of it")));
     }
     assert_eq!(index.len(), count, "the filters of a mix differ");
     index
@@ -115,11 +132,11 @@ fn measure(criterion: &mut Criterion, id: BenchmarkId, index: &Index, events: &[
 
 /// A subscription for each filter.
 async fn subscribe(fanout: &Fanout, mix: &Mix, count: usize) -> Vec<(Arc<Mailbox>, Subscription)> {
-    let (everybody, mut all) = (Principal::anonymous(), Vec::with_capacity(count));
-    for filter in filters(mix, count) {
+    let mut all = Vec::with_capacity(count);
+    for (reader, filter) in readers(mix, count) {
         let mailbox = Arc::new(Mailbox::new(1 << 20));
         let asked = Asked { filter, ..Asked::default() };
-        let subscribing = fanout.subscribe(&everybody, Arc::new(EventForm::WHOLE), asked, (&mailbox, 1));
+        let subscribing = fanout.subscribe(&reader, Arc::new(EventForm::WHOLE), asked, (&mailbox, 1));
         let subscription = subscribing.await.expect("a live subscription is never refused");
         all.push((mailbox, subscription));
     }

@@ -1,32 +1,244 @@
 //! What a principal may publish and read.
+//!
+//! Flow: [`Policy`](super::Policy) makes a [`Grant`] of roles and claims; `hub` has it narrow what is asked for and admit what is
+//! published.
+//! Invariants: deny by default: nothing but a rule allows anything, and an event that lacks a field which a rule limits is
+//! outside of it. Rules are alternatives, so joining grants never takes anything away. A refusal shows the caller its own
+//! grant and what it gave, nothing else.
+//! Not here: which events meet a rule (`event`), where rules come from (`policy`).
+
+mod narrowing;
+mod publishing;
 
 use crate::{
-    error::Refusal,
-    event::{EventFilter, NewEvent},
+    error::{Code, Refusal, excerpt},
+    event::{EventFilter, NewEvent, Rule, Rules, ScopeField},
 };
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
-/// What a principal may publish and read. Cloning shares it.
+/// What a principal may publish and read. Cloning shares it; two are equal when they allow the same by the same rules,
+/// wherever these came from.
+#[derive(Clone, Debug)]
+pub struct Grant(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    read: Reach,
+    publish: Reach,
+    is_admin: bool,
+    origin: Box<str>,
+}
+
+/// How far a grant reaches in one direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {}
+enum Reach {
+    Everything,
+    Within(Rules),
+}
+
+/// The origin of a grant that nobody named.
+const OWN: &str = "this server";
+
+impl Reach {
+    fn new(rules: Vec<Rule>) -> Result<Self, Refusal> {
+        match rules.iter().any(Rule::is_unlimited) {
+            true => Ok(Reach::Everything),
+            false => Rules::new(rules).map(Reach::Within),
+        }
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        match self {
+            Reach::Everything => vec![Rule::default()],
+            Reach::Within(rules) => rules.iter().cloned().collect(),
+        }
+    }
+}
+
+impl PartialEq for Grant {
+    fn eq(&self, other: &Self) -> bool {
+        let (own, other) = (&self.0, &other.0);
+        Arc::ptr_eq(own, other)
+            || (&own.read, &own.publish, own.is_admin) == (&other.read, &other.publish, other.is_admin)
+    }
+}
+
+impl Eq for Grant {}
 
 impl Grant {
+    /// A grant that reads and publishes what these rules allow. Fails with `TOO_MANY` beyond the bounds of [`Rules::new`],
+    /// which hold for reading and for publishing each.
+    pub fn new(read: Vec<Rule>, publish: Vec<Rule>, is_admin: bool) -> Result<Self, Refusal> {
+        let named = |direction: &str, refusal: Refusal| {
+            let message = format!("the grant has too many rules to {direction} by: {}", refusal.message);
+            Refusal { message: message.into(), ..refusal }
+        };
+        let read = Reach::new(read).map_err(|refusal| named("read", refusal))?;
+        let publish = Reach::new(publish).map_err(|refusal| named("publish", refusal))?;
+        Ok(Grant(Arc::new(Parts { read, publish, is_admin, origin: OWN.into() })))
+    }
+
     /// Every event, and the administration of the server.
     pub fn everything() -> Self {
-        Grant {}
+        let (read, publish) = (Reach::Everything, Reach::Everything);
+        let origin = "a server without authentication".into();
+        Grant(Arc::new(Parts { read, publish, is_admin: true, origin }))
+    }
+
+    /// Nothing at all.
+    pub fn nothing() -> Self {
+        let none = || Reach::Within(Rules::default());
+        Grant(Arc::new(Parts { read: none(), publish: none(), is_admin: false, origin: OWN.into() }))
+    }
+
+    /// What one of these grants allows. Fails as [`Grant::new`] does.
+    pub fn union<'a>(grants: impl IntoIterator<Item = &'a Grant>) -> Result<Self, Refusal> {
+        let (mut read, mut publish, mut is_admin) = (Vec::new(), Vec::new(), false);
+        for Grant(parts) in grants {
+            read.extend(parts.read.rules());
+            publish.extend(parts.publish.rules());
+            is_admin |= parts.is_admin;
+        }
+        Grant::new(read, publish, is_admin)
+    }
+
+    /// The same grant, whose refusals tell where it came from: `role member (claim roles)`.
+    #[must_use]
+    pub fn from_origin(self, origin: &str) -> Self {
+        let Parts { read, publish, is_admin, .. } = &*self.0;
+        let (read, publish) = (read.clone(), publish.clone());
+        Grant(Arc::new(Parts { read, publish, is_admin: *is_admin, origin: origin.into() }))
+    }
+
+    /// Where it came from, for people.
+    pub fn origin(&self) -> &str {
+        &self.0.origin
     }
 
     /// May the principal see and end what belongs to others?
     pub fn is_admin(&self) -> bool {
-        true
+        self.0.is_admin
     }
 
-    /// The part of a filter that the principal may read. Fails with `FORBIDDEN` when that is provably nothing.
+    /// The part of a filter that the principal may read. Fails with `FORBIDDEN` when that is provably nothing: the refusal names
+    /// the field, what was given, what the grant allows of it and where the grant came from.
     pub fn narrow(&self, filter: EventFilter) -> Result<EventFilter, Refusal> {
-        Ok(filter)
+        match &self.0.read {
+            Reach::Everything => Ok(filter),
+            Reach::Within(rules) => match narrowing::clash(&filter, rules) {
+                None => Ok(filter.granted(rules)),
+                Some(clash) => Err(self.refusal("read", clash)),
+            },
+        }
     }
 
-    /// The event with the scope that the grant fixes, if the principal may publish it. Fails with `FORBIDDEN`.
+    /// May the principal read the event? Fails with `FORBIDDEN`, which says why not: for explanations, never for callers, who
+    /// would learn that the event exists.
+    pub fn check_read(&self, event: &NewEvent) -> Result<(), Refusal> {
+        match &self.0.read {
+            Reach::Within(rules) if !rules.allow(event) => {
+                Err(self.refusal("read", publishing::clash(event, rules)))
+            }
+            Reach::Everything | Reach::Within(_) => Ok(()),
+        }
+    }
+
+    /// The event as the principal may publish it. A scope field that the event leaves out gets the id that the grant fixes: the
+    /// one id on which all rules agree that could still allow the event. Fails with `FORBIDDEN`, as [`Grant::narrow`] does.
     pub fn admit(&self, event: NewEvent) -> Result<NewEvent, Refusal> {
-        Ok(event)
+        let rules = match &self.0.publish {
+            Reach::Everything => return Ok(event),
+            Reach::Within(rules) => rules,
+        };
+        let event = publishing::with_fixed_scope(event, rules)?;
+        match rules.allow(&event) {
+            true => Ok(event),
+            false => Err(self.refusal("publish", publishing::clash(&event, rules))),
+        }
+    }
+
+    /// Whose ids of events an id of this event is told apart from: the scope fields that all rules to publish by limit, with the
+    /// event's ids, such as `organizationId=quant userId=u1`. `None` for a grant that publishes everything. Ask with the event that
+    /// [`Grant::admit`] gave.
+    pub fn publish_namespace(&self, event: &NewEvent) -> Option<Box<str>> {
+        let rules = match &self.0.publish {
+            Reach::Everything => return None,
+            Reach::Within(rules) => rules,
+        };
+        let is_common = |field: &ScopeField| rules.iter().all(|rule| rule.ids(*field).is_some());
+        let named = |field: ScopeField| Some(format!("{}={}", field.camel(), event.scope().get(field)?));
+        let fields: Vec<_> = ScopeField::ALL.into_iter().filter(is_common).filter_map(named).collect();
+        Some(fields.join(" ").into())
+    }
+
+    fn refusal(&self, verb: &str, clash: Clash) -> Refusal {
+        let Clash { field, given, allowed } = clash;
+        let is_elsewhere = given.iter().any(|given| allowed.contains(given));
+        let other = if is_elsewhere { ", but not with the other fields as given" } else { "" };
+        let (given, allowed) = (excerpt(&listed(&given)), format!("{}{other}", listed(&allowed)));
+        let origin = &self.0.origin;
+        let message = format!(
+            "{field}: {given} is not within the grant, which may {verb} {allowed}; it comes from {origin}"
+        );
+        Refusal::new(Code::Forbidden, message)
+            .with("field", field)
+            .with("given", given)
+            .with("allowed", allowed)
+            .with("grant", &**origin)
     }
 }
+
+/// Why nothing is left: the field, what was given of it, and what the rules allow of it.
+#[derive(Debug)]
+struct Clash {
+    field: &'static str,
+    /// Empty: nothing was given.
+    given: BTreeSet<String>,
+    allowed: BTreeSet<String>,
+}
+
+/// The most items of a list that a refusal or an explanation shows.
+const SHOWN_MAX: usize = 16;
+
+fn listed(items: &BTreeSet<String>) -> String {
+    let shown: Vec<&str> = items.iter().take(SHOWN_MAX).map(String::as_str).collect();
+    match items.len() {
+        0 => "nothing".to_owned(),
+        count if count > SHOWN_MAX => format!("{} and {} more", shown.join(", "), count - SHOWN_MAX),
+        _ => shown.join(", "),
+    }
+}
+
+/// A line for each rule: `read: types agent.* in organizationId quant`.
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (verb, reach) in [("read", &self.0.read), ("publish", &self.0.publish)] {
+            match reach {
+                Reach::Everything => writeln!(f, "{verb}: everything")?,
+                Reach::Within(rules) if rules.iter().len() == 0 => writeln!(f, "{verb}: nothing")?,
+                Reach::Within(rules) => {
+                    rules.iter().try_for_each(|rule| writeln!(f, "{verb}: {}", rule_text(rule)))?;
+                }
+            }
+        }
+        write!(f, "admin: {}", if self.0.is_admin { "yes" } else { "no" })
+    }
+}
+
+fn rule_text(rule: &Rule) -> String {
+    let set = |items: &mut dyn Iterator<Item = &str>| listed(&items.map(str::to_owned).collect());
+    let types = match rule.types() {
+        None => "every type".to_owned(),
+        Some(patterns) => format!("types {}", set(&mut patterns.iter().map(|pattern| pattern.as_str()))),
+    };
+    let scope: Vec<_> =
+        rule.scope_ids().map(|(field, ids)| format!("{} {}", field.camel(), set(&mut ids.iter()))).collect();
+    match scope.as_slice() {
+        [] => types,
+        scope => format!("{types} in {}", scope.join(" and ")),
+    }
+}
+
+#[cfg(test)]
+#[path = "grant/grant_tests.rs"]
+mod tests;

@@ -7,10 +7,12 @@
 
 mod authority;
 mod grant;
+mod policy;
 mod principal;
 mod view;
 
 pub use authority::{Authority, Revocation};
 pub use grant::Grant;
+pub use policy::{Claims, Policy, PolicyProblem, PolicyProblems, Resolved, Section, Variables};
 pub use principal::{Credential, Principal};
 pub use view::View;

@@ -9,7 +9,7 @@
 mod access;
 mod postings;
 
-use crate::event::{EventFilter, NewEvent};
+use crate::event::{EventFilter, NewEvent, Rule, Rules};
 use access::{Facts, Key, Keys, Kind};
 use postings::{Posting, Postings};
 use slab::Slab;
@@ -160,19 +160,24 @@ impl Index {
         }
     }
 
-    /// The path by which a filter will be visited least often: by one of its own fields, or by all of its alternatives, each by
-    /// its cheapest field. `None` when it excludes nothing.
+    /// The path by which a filter will be visited least often: by one of its own fields, or by all of its alternatives or all
+    /// rules of a grant, each by its cheapest field. `None` when it excludes nothing.
     fn cheapest_path(&self, filter: &EventFilter) -> Option<Path> {
         let own = self.keys.paths_to(filter).into_iter().map(|keys| self.priced(keys));
-        let alternatives = filter.any_of().and_then(|alternatives| {
-            let cheapest = alternatives.iter().map(|alternative| self.cheapest_path(alternative));
-            let join = |mut all: Path, path: Path| {
-                all.keys.extend(path.keys);
-                Path { cost: all.cost.max(path.cost), ..all }
-            };
-            cheapest.collect::<Option<Vec<_>>>()?.into_iter().reduce(join)
-        });
-        own.chain(alternatives).min_by_key(|path| path.cost)
+        let alternatives = filter.any_of().and_then(|filters| self.joint_path(&mut filters.iter()));
+        let granted = |rules: &Rules| self.joint_path(&mut rules.iter().map(Rule::as_filter));
+        let grants = filter.grants().iter().filter_map(granted);
+        own.chain(alternatives).chain(grants).min_by_key(|path| path.cost)
+    }
+
+    /// The path by which all of these filters are found. `None` when one of them excludes nothing.
+    fn joint_path(&self, filters: &mut dyn Iterator<Item = &EventFilter>) -> Option<Path> {
+        let join = |mut all: Path, path: Path| {
+            all.keys.extend(path.keys);
+            Path { cost: all.cost.max(path.cost), ..all }
+        };
+        let cheapest = filters.map(|filter| self.cheapest_path(filter));
+        cheapest.collect::<Option<Vec<_>>>()?.into_iter().reduce(join)
     }
 
     /// The price of a path: its longest list, this filter included, times the weight of its kind. A value that many filters

@@ -107,6 +107,74 @@ proptest! {
     }
 }
 
+/// A rule from its JSON, whose names mean what those of a filter mean.
+fn rule(value: &Value) -> Rule {
+    let texts = |name: &str| -> Option<Vec<String>> {
+        let list = value.get(name)?.as_array()?;
+        Some(list.iter().map(|item| item.as_str().unwrap().to_owned()).collect())
+    };
+    let patterns = texts("types")
+        .map(|texts| texts.iter().map(|text| TypePattern::parse(text, "types").unwrap()).collect::<Vec<_>>());
+    let typed = patterns.map_or_else(Rule::default, |patterns| Rule::default().with_types(patterns));
+    [ScopeField::Organization, ScopeField::Task]
+        .into_iter()
+        .filter_map(|field| Some((field, texts(field.camel())?)))
+        .fold(typed, |rule, (field, ids)| rule.with_ids(field, ids).unwrap())
+}
+
+fn rules() -> impl Strategy<Value = Vec<Value>> {
+    let only_rule_fields = |mut fields: serde_json::Map<String, Value>| {
+        fields.retain(|name, _| ["types", "organizationId", "taskId"].contains(&name.as_str()));
+        Value::Object(fields)
+    };
+    prop::collection::vec(alternative().prop_map(only_rule_fields), 0..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #[test]
+    fn a_granted_filter_matches_what_both_it_and_a_rule_allow(
+        wanted in filters(), one in rules(), other in rules(), event in events(),
+    ) {
+        let term = |rules: &[Value]| Rules::new(rules.iter().map(rule).collect()).unwrap();
+        let built = filter(&wanted).unwrap();
+        let new = NewEvent::new(Draft::from_json(&event.to_string()).unwrap(), &Limits::default()).unwrap();
+        let allowed = |rules: &[Value]| rules.iter().any(|rule| oracle(rule, &event));
+        let granted = built.clone().granted(&term(&one));
+        let expected = oracle(&wanted, &event) && allowed(&one);
+        prop_assert_eq!(granted.matches(&new), expected, "{} {:?} {}", wanted, one, event);
+        // A second grant narrows once more, the same one not.
+        prop_assert_eq!(&granted.clone().granted(&term(&one)), &granted);
+        let twice = granted.granted(&term(&other));
+        prop_assert_eq!(twice.matches(&new), expected && allowed(&other));
+        prop_assert_eq!(twice, built.granted(&term(&other)).granted(&term(&one)));
+    }
+}
+
+#[test]
+fn rules_of_a_grant_are_bounded_and_equal_by_what_they_allow() {
+    let of = |ids: Vec<String>| Rule::default().with_ids(ScopeField::Task, ids).unwrap();
+    let many = |count: usize| (0..count).map(|n| format!("t{n}")).collect::<Vec<_>>();
+    let refused = |rules: Vec<Rule>| {
+        let refusal = Rules::new(rules).unwrap_err();
+        (refusal.code, refusal.detail("field").unwrap().to_owned())
+    };
+    assert_eq!(
+        refused(many(65).into_iter().map(|id| of(vec![id])).collect()),
+        (Code::TooMany, "rules".to_owned())
+    );
+    assert_eq!(refused(vec![of(many(1_001))]), (Code::TooMany, "ids".to_owned()));
+    let patterns = many(65).iter().map(|text| TypePattern::parse(text, "t").unwrap()).collect();
+    assert_eq!(refused(vec![Rule::default().with_types(patterns)]), (Code::TooMany, "types".to_owned()));
+    assert!(Rules::new(vec![of(many(1_000)); 70]).is_ok(), "repeats are not counted");
+
+    let (a, b) = (|| of(vec!["a".to_owned()]), || of(vec!["b".to_owned(), "b".to_owned()]));
+    assert_eq!(Rules::new(vec![a(), b(), a()]).unwrap(), Rules::new(vec![b(), a()]).unwrap());
+    assert!(of(Vec::new()) != Rule::default() && !of(Vec::new()).is_unlimited());
+    let everything = ["task.*", "*"].map(|text| TypePattern::parse(text, "t").unwrap());
+    assert!(Rule::default().with_types(everything.into()).is_unlimited());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
     #[test]

@@ -98,6 +98,32 @@ impl TypePattern {
         }
         types.next().is_none()
     }
+
+    /// Can a type be in both sets? `false` is proven; `true` leaves aside how long a type may be.
+    pub fn intersects(&self, other: &TypePattern) -> bool {
+        let (mut ours, mut theirs) = (self.segments().peekable(), other.segments().peekable());
+        loop {
+            let (own, their) = match (ours.next(), theirs.next()) {
+                (Some(own), Some(their)) => (own, their),
+                (None, None) => return true,
+                (Some(_), None) | (None, Some(_)) => return false,
+            };
+            let takes_the_rest =
+                own == "*" && ours.peek().is_none() || their == "*" && theirs.peek().is_none();
+            if takes_the_rest {
+                return true;
+            }
+            if own != "*" && their != "*" && own != their {
+                return false;
+            }
+        }
+    }
+
+    /// Can a type of the family be in this set?
+    pub fn meets_family(&self, family: Family) -> bool {
+        let first = self.segments().next().unwrap_or_default();
+        first == "*" || Family::of(first) == family
+    }
 }
 
 impl fmt::Display for TypePattern {
@@ -236,6 +262,51 @@ mod tests {
                 !segment.is_empty() && segment.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-'));
             prop_assert_eq!(EventType::parse(&text, "type").is_ok(), right);
         }
+    }
+
+    /// Every type of up to five segments over the letters of the patterns, and one letter that no pattern names.
+    fn small_types() -> Vec<EventType> {
+        let mut all: Vec<String> = Vec::new();
+        let mut longest = vec![String::new()];
+        for _ in 0..5 {
+            let longer = |text: &String| ["a", "b", "z"].map(|end| format!("{text}.{end}"));
+            longest = longest.iter().flat_map(longer).collect();
+            all.extend(longest.iter().map(|text| text[1..].to_owned()));
+        }
+        all.iter().map(|text| EventType::parse(text, "t").unwrap()).collect()
+    }
+
+    #[test]
+    fn patterns_intersect_exactly_when_some_type_is_in_both() {
+        let types = small_types();
+        let mut patterns = vec![String::new()];
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            let longer = |text: &String| ["*", "a", "b"].map(|end| format!("{text}.{end}"));
+            patterns = patterns.iter().flat_map(longer).collect();
+            all.extend(patterns.iter().map(|text| TypePattern::parse(&text[1..], "p").unwrap()));
+        }
+        // What a pattern matches, a bit for each type.
+        let sets: Vec<Vec<bool>> =
+            all.iter().map(|pattern| types.iter().map(|one| pattern.matches(one)).collect()).collect();
+        for (one, of_one) in all.iter().zip(&sets) {
+            for (other, of_other) in all.iter().zip(&sets) {
+                let common = of_one.iter().zip(of_other).any(|(one, other)| *one && *other);
+                assert_eq!(one.intersects(other), common, "{one} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_meets_a_family_exactly_when_it_names_its_segment_or_none() {
+        let meets = |pattern: &str, family| TypePattern::parse(pattern, "p").unwrap().meets_family(family);
+        assert!(
+            meets("task.*", Family::Task) && meets("*.created", Family::Task) && meets("*", Family::Custom)
+        );
+        assert!(meets("billing.*", Family::Custom));
+        assert!(
+            !meets("task.*", Family::Agent) && !meets("task", Family::Custom) && !meets("x", Family::Task)
+        );
     }
 
     #[test]

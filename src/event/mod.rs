@@ -18,14 +18,18 @@ mod stored;
 pub use cursor::{Cursor, Epoch, Offset, StartPosition};
 pub use draft::{Draft, Limits};
 pub use encode::{write_event, write_event_with};
-pub use filter::{AlternativeDraft, EventFilter, FilterDraft, Ids};
+pub use filter::{
+    AlternativeDraft, EventFilter, FilterDraft, Ids, RULE_IDS_MAX, RULE_PATTERNS_MAX, RULES_MAX, Rule, Rules,
+};
 pub use json::Json;
 pub use kind::{EventType, Family, TYPE_BYTES_MAX, TYPE_SEGMENTS_MAX, TypePattern};
 pub use overflow::Overflow;
+pub(crate) use scope::check_id;
 pub use scope::{ID_BYTES_MAX, Scope, ScopeField};
 pub use start::{START_LAST_MAX, StartDraft};
 pub(crate) use stored::StoredEvent;
 
+use crate::error::Refusal;
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 
@@ -142,6 +146,15 @@ impl NewEvent {
     /// CloudEvents attributes without a field of their own.
     pub fn attributes(&self) -> &Attributes {
         &self.attributes
+    }
+
+    /// The event with this id in a scope field that its producer left out; what the producer gave stays. Fails with
+    /// `INVALID_EVENT` for what is no id.
+    pub(crate) fn or_scope(mut self, field: ScopeField, id: &str) -> Result<Self, Refusal> {
+        if self.scope.get(field).is_none() {
+            self.scope.set(field, id)?;
+        }
+        Ok(self)
     }
 }
 

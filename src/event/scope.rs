@@ -75,7 +75,7 @@ impl Scope {
 }
 
 /// Checks an id: byte-exact comparison is only safe when look-alikes and invisible characters are kept out.
-pub(super) fn check_id(id: &str, code: Code, field: impl fmt::Display) -> Result<(), Refusal> {
+pub(crate) fn check_id(id: &str, code: Code, field: impl fmt::Display) -> Result<(), Refusal> {
     match !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Ok(()),
         false => Err(Refusal::field(code, &field.to_string(), id, ID_RULE)),

@@ -79,7 +79,10 @@ impl Hub {
                 format!("1 to {PUBLISH_EVENTS_MAX} events"),
             ));
         }
-        let events = events.into_iter().map(|event| principal.admit(event)).collect::<Result<_, _>>()?;
+        let admit = |(index, event): (usize, NewEvent)| {
+            principal.admit(event).map_err(|refusal| refusal.with("index", index.to_string()))
+        };
+        let events = events.into_iter().enumerate().map(admit).collect::<Result<_, _>>()?;
         self.log.append(events).await.map_err(|error| {
             if let AppendError::Stopped { reason } = &error {
                 tracing::warn!(%reason, "publish refused");
@@ -99,11 +102,11 @@ impl Hub {
         Tail::new(self, EventFilter::default(), after)
     }
 
-    /// The event of this id, if the principal may read it.
+    /// The newest event of this id that the principal may read; one beyond its grant is as if it were not there.
     pub async fn find(&self, principal: &Principal, id: &str) -> Result<Option<Arc<Event>>, Refusal> {
-        let readable = principal.narrow(EventFilter::default())?;
-        let found = self.log.find(id.to_owned()).await.map_err(|error| self.read_refusal(&error))?;
-        let found = found.filter(|event| readable.matches(event));
+        let readable = Arc::new(principal.narrow(EventFilter::default())?);
+        let found =
+            self.log.find(id.to_owned(), readable).await.map_err(|error| self.read_refusal(&error))?;
         Ok(found.map(|event| principal.view().show(&event)))
     }
 

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::{
+    auth::{Credential, Grant, View},
     bus,
-    event::{Draft, Epoch, Family, FilterDraft, StartPosition},
+    event::{Draft, Epoch, Family, FilterDraft, Rule, ScopeField, StartPosition},
     log::{MemoryLog, MemoryOptions},
 };
 use futures_util::StreamExt;
@@ -205,4 +206,98 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// Somebody who reads and publishes one organization only.
+fn member(organization: &str) -> Principal {
+    let rules =
+        |id: &str| vec![Rule::default().with_ids(ScopeField::Organization, vec![id.to_owned()]).unwrap()];
+    let grant = Grant::new(rules(organization), rules(organization), false).unwrap();
+    Principal::new("somebody", Credential::None, grant, View::whole(), None)
+}
+
+fn of(organization: Option<&str>, source: &str) -> NewEvent {
+    let draft = Draft {
+        event_type: "task.created".to_owned(),
+        id: Some("e".to_owned()),
+        source: Some(source.to_owned()),
+        organization_id: organization.map(str::to_owned),
+        ..Draft::default()
+    };
+    NewEvent::new(draft, &Limits::default()).unwrap()
+}
+
+#[tokio::test]
+async fn an_id_beyond_the_grant_is_as_if_it_were_not_there() {
+    let hub = hub(16, None);
+    let everybody = Principal::anonymous();
+    hub.publish(&everybody, vec![of(Some("quant"), "/1"), of(Some("acme"), "/2"), of(None, "/3")])
+        .await
+        .unwrap();
+    let found = async |principal: &Principal, id: &str| {
+        let found = hub.find(principal, id).await.unwrap();
+        found.map(|event| event.source().to_owned())
+    };
+    assert_eq!(
+        found(&member("quant"), "e").await.as_deref(),
+        Some("/1"),
+        "a newer one of another hides nothing"
+    );
+    assert_eq!(found(&member("acme"), "e").await.as_deref(), Some("/2"));
+    assert_eq!(found(&everybody, "e").await.as_deref(), Some("/3"));
+    assert_eq!(found(&member("zeta"), "e").await, None);
+    assert_eq!(found(&member("zeta"), "never published").await, None);
+    let nobody = Principal::new("nobody", Credential::None, Grant::nothing(), View::whole(), None);
+    let (one, other) =
+        (hub.find(&nobody, "e").await.unwrap_err(), hub.find(&nobody, "no").await.unwrap_err());
+    assert_eq!((one.code, &one), (Code::Forbidden, &other));
+}
+
+#[tokio::test]
+async fn every_way_through_the_pipeline_stays_within_the_grant() {
+    let hub = hub(16, None);
+    let everybody = Principal::anonymous();
+    let quant = member("quant");
+    // Four of them, every other one within the grant, and one without the field that the grant limits.
+    for (nth, organization) in
+        [Some("quant"), Some("acme"), Some("quant"), Some("acme"), None].into_iter().enumerate()
+    {
+        hub.publish(&everybody, vec![of(organization, &format!("/{nth}"))]).await.unwrap();
+    }
+    let sources =
+        |events: &[Arc<Event>]| events.iter().map(|event| event.source().to_owned()).collect::<Vec<_>>();
+    let history = hub.history(&quant, HistoryRequest::default()).await.unwrap();
+    assert_eq!(sources(&history.events), ["/0", "/2"]);
+    let start = hub.locate(&quant, &EventFilter::default(), &StartPosition::Last(1)).await.unwrap();
+    assert_eq!(start, Some(Offset::new(2)), "the last one is the last one within the grant");
+
+    let mut tail = hub.tail(&quant, EventFilter::default(), Offset::ZERO).unwrap();
+    assert_eq!(sources(&tail.next().await.unwrap().unwrap()), ["/0", "/2"]);
+    hub.publish(&everybody, vec![of(Some("acme"), "/5"), of(Some("quant"), "/6")]).await.unwrap();
+    assert_eq!(sources(&tail.next().await.unwrap().unwrap()), ["/6"], "live too");
+
+    let acme = FilterDraft { organization_id: Some(vec!["acme".to_owned()]), ..FilterDraft::default() };
+    let acme = EventFilter::new(acme).unwrap();
+    assert_eq!(hub.tail(&quant, acme.clone(), Offset::ZERO).unwrap_err().code, Code::Forbidden);
+    let request = HistoryRequest { filter: acme.clone(), ..HistoryRequest::default() };
+    assert_eq!(hub.history(&quant, request).await.unwrap_err().code, Code::Forbidden);
+    let last = hub.locate(&quant, &acme, &StartPosition::Last(1)).await;
+    assert_eq!(last.unwrap_err().code, Code::Forbidden);
+}
+
+#[tokio::test]
+async fn a_publish_outside_the_grant_logs_nothing_of_its_request_and_names_the_event() {
+    let hub = hub(16, None);
+    let quant = member("quant");
+    let refusal = hub.publish(&quant, vec![of(None, "/1"), of(Some("acme"), "/2")]).await.unwrap_err();
+    assert_eq!(refusal.code, Code::Forbidden);
+    assert_eq!((refusal.detail("index"), refusal.detail("given")), (Some("1"), Some("acme")));
+    assert_eq!(hub.bounds().head, Offset::ZERO);
+    hub.publish(&quant, vec![of(None, "/1")]).await.unwrap();
+    let logged = hub.find(&Principal::anonymous(), "e").await.unwrap().unwrap();
+    assert_eq!(
+        logged.scope().get(ScopeField::Organization),
+        Some("quant"),
+        "the grant fixes the organization"
+    );
 }

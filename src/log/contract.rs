@@ -245,7 +245,7 @@ fn an_acknowledged_event_was_shown_and_can_be_read(kind: Kind) {
             let cursor = subject.log.append(vec![event]).await.unwrap()[0].cursor;
             assert_eq!(subject.seen().last().unwrap().cursor(), cursor);
             assert_eq!(subject.log.bounds().head, cursor.offset);
-            assert_eq!(subject.log.find(id).await.unwrap().unwrap().cursor(), cursor);
+            assert_eq!(subject.log.find(id, Arc::default()).await.unwrap().unwrap().cursor(), cursor);
         }
     });
 }
@@ -352,12 +352,19 @@ fn a_start_whose_successor_is_gone_is_expired_and_the_next_one_is_not(kind: Kind
 fn an_id_is_found_at_its_highest_offset(kind: Kind) {
     run(async {
         let subject = kind.open(1_000);
-        assert_eq!(subject.log.find("a".to_owned()).await.unwrap(), None);
+        assert_eq!(subject.log.find("a".to_owned(), Arc::default()).await.unwrap(), None);
         let of = |id: &str, source: &str| json!({ "id": id, "source": source, "type": "t" });
         subject.append(&[of("a", "/1"), of("a", "/2"), of("b", "/1")]).await.unwrap();
-        let found = subject.log.find("a".to_owned()).await.unwrap().unwrap();
+        let found = subject.log.find("a".to_owned(), Arc::default()).await.unwrap().unwrap();
         assert_eq!((found.offset().get(), found.source()), (2, "/2"));
-        assert_eq!(subject.log.find("A".to_owned()).await.unwrap(), None);
+        let from = |source: &str| {
+            let draft = FilterDraft { sources: Some(vec![source.to_owned()]), ..FilterDraft::default() };
+            Arc::new(EventFilter::new(draft).unwrap())
+        };
+        let older = subject.log.find("a".to_owned(), from("/1")).await.unwrap().unwrap();
+        assert_eq!(older.offset().get(), 1, "a newer one of the same id that does not match hides none");
+        assert_eq!(subject.log.find("a".to_owned(), from("/3")).await.unwrap(), None);
+        assert_eq!(subject.log.find("A".to_owned(), Arc::default()).await.unwrap(), None);
     });
 }
 

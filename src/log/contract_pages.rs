@@ -1,6 +1,7 @@
 //! Pages against the plainest reading there is: look at every event in order.
 
 use super::*;
+use crate::event::{Rule, Rules, ScopeField, TypePattern};
 use proptest::{strategy::ValueTree, test_runner::TestRunner};
 
 const TYPES: [&str; 8] = [
@@ -50,13 +51,46 @@ fn alternative() -> impl Strategy<Value = serde_json::Map<String, Value>> {
     fields.to_vec().prop_map(|fields| fields.into_iter().flatten().collect())
 }
 
-fn filters() -> impl Strategy<Value = Arc<EventFilter>> {
+fn filters() -> impl Strategy<Value = EventFilter> {
     let any_of = prop::option::weighted(0.2, prop::collection::vec(alternative(), 1..4));
     (alternative(), any_of).prop_map(|(mut own, any_of)| {
         own.extend(any_of.map(|list| ("anyOf".to_owned(), json!(list))));
         let draft = json::read::<FilterDraft>(&Value::Object(own).to_string()).unwrap();
-        Arc::new(EventFilter::new(draft).unwrap())
+        EventFilter::new(draft).unwrap()
     })
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    let ids = |ids: &'static [&'static str]| {
+        let list = prop::collection::vec(prop::sample::select(ids), 1..3);
+        prop::option::weighted(
+            0.4,
+            list.prop_map(|ids| ids.into_iter().map(str::to_owned).collect::<Vec<_>>()),
+        )
+    };
+    let types = prop::option::weighted(0.4, prop::collection::vec(prop::sample::select(&PATTERNS[..]), 1..3));
+    let rule = (types, ids(&["quant", "acme", "none"]), ids(&["t1", "t2"]), ids(&["u1", "u2"]));
+    let rule = rule.prop_map(|(types, organizations, tasks, users)| {
+        let pattern = |text| TypePattern::parse(text, "types").unwrap();
+        let typed = types.map_or_else(Rule::default, |types| {
+            Rule::default().with_types(types.into_iter().map(pattern).collect())
+        });
+        let scope =
+            [(ScopeField::Organization, organizations), (ScopeField::Task, tasks), (ScopeField::User, users)];
+        scope
+            .into_iter()
+            .filter_map(|(field, ids)| Some((field, ids?)))
+            .fold(typed, |rule, (field, ids)| rule.with_ids(field, ids).unwrap())
+    });
+    prop::collection::vec(rule, 1..4).prop_map(|rules| Rules::new(rules).unwrap())
+}
+
+/// Half of them within a grant.
+fn granted_filters() -> impl Strategy<Value = Arc<EventFilter>> {
+    let granted = |(filter, rules): (EventFilter, Option<Rules>)| {
+        Arc::new(rules.map_or(filter.clone(), |rules| filter.granted(&rules)))
+    };
+    (filters(), prop::option::of(rules())).prop_map(granted)
 }
 
 fn logged_events() -> impl Strategy<Value = Vec<NewEvent>> {
@@ -86,7 +120,7 @@ fn reads(length: u64) -> impl Strategy<Value = Read> {
     });
     let events_max = prop_oneof![0..8_usize, Just(1_000)];
     let bytes_max = prop_oneof![0..90_usize, Just(usize::MAX)];
-    (filters(), from, events_max, bytes_max).prop_map(|(filter, from, events_max, bytes_max)| Read {
+    (granted_filters(), from, events_max, bytes_max).prop_map(|(filter, from, events_max, bytes_max)| Read {
         filter,
         from,
         events_max,

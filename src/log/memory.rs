@@ -4,7 +4,8 @@
 //! else [`Retention`] says is removed between commits.
 
 use super::{
-    AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, Retention, WriterOptions,
+    AppendError, Appended, Bounds, FIND_EVENTS_MAX, Health, Log, OnCommit, Page, Read, ReadError, Retention,
+    WriterOptions,
     page::PageBuilder,
     retention::Amount,
     store::{
@@ -13,7 +14,7 @@ use super::{
     },
     writer::Writer,
 };
-use crate::event::{Cursor, Epoch, Event, NewEvent, Offset};
+use crate::event::{Cursor, Epoch, Event, EventFilter, NewEvent, Offset};
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, ready};
 use std::{
@@ -90,11 +91,14 @@ impl MemoryLog {
         Ok(page.finish())
     }
 
-    fn newest(&self, id: &str) -> Option<Arc<Event>> {
+    fn newest(&self, id: &str, filter: &EventFilter) -> Option<Arc<Event>> {
         let (kept, bounds) = self.look();
-        let offsets = kept.by_id.get(id)?;
-        let newest = offsets.iter().rev().find(|offset| **offset <= bounds.head.get())?;
-        kept.entry(*newest).map(|entry| Arc::clone(&entry.event))
+        let offsets = kept.by_id.get(id)?.iter().rev();
+        let events = offsets
+            .filter(|offset| **offset <= bounds.head.get())
+            .map_while(|offset| kept.entry(*offset))
+            .take(FIND_EVENTS_MAX);
+        events.map(|entry| &entry.event).find(|event| filter.matches(event)).map(Arc::clone)
     }
 
     fn last_before(&self, time: DateTime<Utc>) -> Offset {
@@ -113,8 +117,12 @@ impl Log for MemoryLog {
         Box::pin(async move { self.page(&read) })
     }
 
-    fn find(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>> {
-        Box::pin(async move { Ok(self.newest(&id)) })
+    fn find(
+        &self,
+        id: String,
+        filter: Arc<EventFilter>,
+    ) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>> {
+        Box::pin(async move { Ok(self.newest(&id, &filter)) })
     }
 
     fn before_time(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Offset, ReadError>> {

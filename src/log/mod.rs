@@ -51,6 +51,9 @@ pub struct Bounds {
     pub head: Offset,
 }
 
+/// The most events of one id that [`Log::find`] looks at: somebody may publish the same id under any number of sources.
+pub const FIND_EVENTS_MAX: usize = 1_024;
+
 /// A request to read the past.
 #[derive(Clone, Debug)]
 pub struct Read {
@@ -195,10 +198,15 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// Cancel safety: yes.
     fn read(&self, read: Read) -> BoxFuture<'_, Result<Page, ReadError>>;
 
-    /// The event of this id with the highest offset; ids are unique only within a source.
+    /// The matching event of this id with the highest offset; ids are unique only within a source, so others of the same id
+    /// may not match. Looks at no more than the newest [`FIND_EVENTS_MAX`] of the id.
     ///
     /// Cancel safety: yes.
-    fn find(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>>;
+    fn find(
+        &self,
+        id: String,
+        filter: Arc<EventFilter>,
+    ) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>>;
 
     /// The last event that was logged before this time: where a subscription `start: {time}` starts after.
     ///

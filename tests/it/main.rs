@@ -17,6 +17,8 @@ mod hostile;
 mod house;
 /// Queries, mutations and ways in over HTTP.
 mod http;
+/// Grants, filters and events at random: nothing is outside the grant, whichever way it comes.
+mod isolation;
 /// Several streaming responses on one connection.
 mod multiplexed;
 /// Start positions, restarts, other logs.

@@ -1,7 +1,7 @@
 //! The index against the naive one, the paths it chooses, and what it visits when callers are unkind.
 
 use super::*;
-use crate::event::{AlternativeDraft, Draft, Family, FilterDraft, Limits, ScopeField};
+use crate::event::{AlternativeDraft, Draft, Family, FilterDraft, Limits, ScopeField, TypePattern};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -21,6 +21,20 @@ fn texts<T: ToString>(items: impl IntoIterator<Item = T>) -> Option<Vec<String>>
     Some(items.into_iter().map(|item| item.to_string()).collect())
 }
 
+fn rule<const N: usize>(types: &[&str], scope: [(ScopeField, String); N]) -> Rule {
+    let pattern = |text: &&str| TypePattern::parse(text, "types").unwrap();
+    let typed = match types {
+        [] => Rule::default(),
+        types => Rule::default().with_types(types.iter().map(pattern).collect()),
+    };
+    scope.into_iter().fold(typed, |rule, (field, id)| rule.with_ids(field, vec![id]).unwrap())
+}
+
+/// The filter of somebody who asks for everything and may read by these rules.
+fn granted(rules: Vec<Rule>) -> Arc<EventFilter> {
+    Arc::new(EventFilter::default().granted(&Rules::new(rules).unwrap()))
+}
+
 fn met(index: &Index, event: &NewEvent) -> Vec<FilterId> {
     let mut met = Vec::new();
     index.matches(event, &mut met);
@@ -36,8 +50,12 @@ fn visited(index: &Index, event: &NewEvent) -> usize {
 
 /// The kinds under which a filter is posted, when it is the only one.
 fn kinds(draft: FilterDraft) -> Vec<&'static str> {
+    kinds_of(&filter(draft))
+}
+
+fn kinds_of(filter: &Arc<EventFilter>) -> Vec<&'static str> {
     let mut index = Index::default();
-    index.insert(&filter(draft));
+    index.insert(filter);
     let name = |kind: &Kind| match kind {
         Kind::Correlation => "correlation",
         Kind::Scope(field) => field.camel(),
@@ -108,6 +126,32 @@ fn alternatives_are_posted_each_where_it_is_narrowest_unless_one_excludes_nothin
     assert_eq!(kinds(own), ["organizationId"]);
     let narrower = FilterDraft { any_of: Some(vec![task]), organization_id, ..FilterDraft::default() };
     assert_eq!(kinds(narrower), ["taskId"]);
+}
+
+#[test]
+fn a_filter_without_a_field_of_its_own_is_posted_where_its_grant_is_narrowest() {
+    let of = |field: ScopeField, id: &str| (field, id.to_owned());
+    let organization = || rule(&["task.*"], [of(ScopeField::Organization, "o")]);
+    let user = || rule(&[], [of(ScopeField::Organization, "o"), of(ScopeField::User, "u")]);
+    assert_eq!(kinds_of(&granted(vec![organization()])), ["organizationId"]);
+    assert_eq!(kinds_of(&granted(vec![organization(), user()])), ["organizationId", "userId"]);
+    assert_eq!(kinds_of(&granted(vec![user(), rule(&["chat.message"], [])])), ["userId", "type"]);
+    assert_eq!(kinds_of(&granted(vec![user(), rule(&["*"], [])])), ["everything"]);
+
+    let own = FilterDraft { task_id: texts(["t"]), ..FilterDraft::default() };
+    let rules = Rules::new(vec![organization()]).unwrap();
+    let narrower = EventFilter::new(own).unwrap().granted(&rules);
+    assert_eq!(kinds_of(&Arc::new(narrower)), ["taskId"]);
+}
+
+#[test]
+fn equal_grants_of_different_callers_are_one_entry_and_different_ones_are_not() {
+    let of = |id: &str| granted(vec![rule(&[], [(ScopeField::Organization, id.to_owned())])]);
+    let mut index = Index::default();
+    assert_eq!(index.insert(&of("a")), index.insert(&of("a")));
+    index.insert(&of("A"));
+    index.insert(&Arc::new(EventFilter::default()));
+    assert_eq!(index.len(), 3);
 }
 
 #[test]
@@ -209,6 +253,39 @@ fn an_event_visits_a_handful_among_many_filters_whatever_they_have_in_common() {
     }
 }
 
+/// The rules of each of many callers.
+type GrantMix<'a> = &'a dyn Fn(usize) -> Vec<Rule>;
+
+#[test]
+fn an_event_visits_a_handful_among_many_callers_who_ask_for_everything_within_their_grants() {
+    const CALLERS: usize = 3_000;
+    let last = CALLERS - 1;
+    let event = event(Draft {
+        organization_id: Some("o".to_owned()),
+        user_id: Some(format!("u{last}")),
+        room_id: Some("r".to_owned()),
+        ..typed("task.created")
+    });
+    let user = |n: usize| (ScopeField::User, format!("u{n}"));
+    let organization = |id: &str| (ScopeField::Organization, id.to_owned());
+    let mixes: [(&str, GrantMix<'_>); 3] = [
+        ("own user", &|n| vec![rule(&[], [user(n)])]),
+        ("own user in one organization", &|n| vec![rule(&["task.*"], [organization("o"), user(n)])]),
+        ("own user or own organization", &|n| {
+            vec![rule(&[], [user(n)]), rule(&["task.*"], [organization(&format!("o{n}"))])]
+        }),
+    ];
+    for (name, rules) in mixes {
+        let mut index = Index::default();
+        let ids: Vec<_> = (0..CALLERS).map(|n| index.insert(&granted(rules(n)))).collect();
+        assert_eq!(met(&index, &event), ids[last..], "{name}");
+        let visits = visited(&index, &event);
+        assert!(visits <= 8, "{name}: an event visited {visits} filters");
+        ids.into_iter().for_each(|id| index.remove(id));
+        assert!(index.is_empty() && index.kinds.is_empty(), "{name}");
+    }
+}
+
 #[test]
 fn lists_of_a_thousand_ids_find_their_filter_by_each_id() {
     let mut index = Index::default();
@@ -282,9 +359,18 @@ fn alternative(seed: Seed) -> AlternativeDraft {
     }
 }
 
-fn generated((own, alternatives): &(Seed, Vec<Seed>)) -> Arc<EventFilter> {
+fn generated_rule(seed: &Seed) -> Rule {
+    let patterns = some_of(&PATTERNS, seed[0])
+        .map(|texts| texts.iter().map(|text| TypePattern::parse(text, "types").unwrap()).collect::<Vec<_>>());
+    let typed = patterns.map_or_else(Rule::default, |patterns| Rule::default().with_types(patterns));
+    let limited =
+        FIELDS.into_iter().zip(&seed[1..]).filter_map(|(field, seed)| Some((field, some_of(&IDS, *seed)?)));
+    limited.fold(typed, |rule, (field, ids)| rule.with_ids(field, ids).unwrap())
+}
+
+fn generated((own, alternatives, rules): &(Seed, Vec<Seed>, Vec<Seed>)) -> Arc<EventFilter> {
     let own = alternative(*own);
-    filter(FilterDraft {
+    let asked = EventFilter::new(FilterDraft {
         types: own.types,
         categories: own.categories,
         organization_id: own.organization_id,
@@ -296,6 +382,11 @@ fn generated((own, alternatives): &(Seed, Vec<Seed>)) -> Arc<EventFilter> {
         any_of: (!alternatives.is_empty())
             .then(|| alternatives.iter().map(|seed| alternative(*seed)).collect()),
         ..FilterDraft::default()
+    })
+    .unwrap();
+    Arc::new(match rules.as_slice() {
+        [] => asked,
+        rules => asked.granted(&Rules::new(rules.iter().map(generated_rule).collect()).unwrap()),
     })
 }
 
@@ -316,12 +407,18 @@ fn steps() -> impl Strategy<Value = Vec<(Seed, u16)>> {
     prop::collection::vec(any::<(Seed, u16)>(), 100)
 }
 
+/// A filter: its own fields, its alternatives, and the rules of a grant.
+fn seeds() -> impl Strategy<Value = (Seed, Vec<Seed>, Vec<Seed>)> {
+    let some = || prop::collection::vec(any::<Seed>(), 0..4);
+    (any::<Seed>(), some(), some())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
     // A hundred events a case: 100,000 pairs of a set of filters and an event.
     #[test]
     fn an_event_meets_what_the_naive_index_says_while_filters_come_and_go(
-        filters in prop::collection::vec((any::<Seed>(), prop::collection::vec(any::<Seed>(), 0..4)), 1..24),
+        filters in prop::collection::vec(seeds(), 1..24),
         steps in steps(),
     ) {
         let filters: Vec<_> = filters.iter().map(generated).collect();

@@ -7,8 +7,8 @@
 
 use super::super::store::Place;
 use crate::event::{
-    Attributes, Cursor, Event, EventFilter, EventType, Json, NewEvent, Priority, Scope, ScopeField,
-    StoredEvent,
+    Attributes, Cursor, Event, EventFilter, EventType, Json, NewEvent, Priority, Rules, Scope, ScopeField,
+    StoredEvent, TypePattern,
 };
 use chrono::DateTime;
 
@@ -218,7 +218,8 @@ impl<'a> Record<'a> {
         EventType::parse(self.event_type, "type").map_err(|refusal| refusal.to_string())
     }
 
-    /// False only when the filter's own fields (not its alternatives) exclude the event; cheaper than making the event.
+    /// False only when the filter's own fields or its grants (not its alternatives) exclude the event; cheaper than making
+    /// the event.
     pub(super) fn may_match(&self, filter: &EventFilter) -> Result<bool, Damage> {
         let has = |ids: &crate::event::Ids, id: Option<&str>| id.is_some_and(|id| ids.contains(id));
         if filter.min_priority().is_some_and(|least| self.priority().is_ok_and(|own| own < least))
@@ -228,12 +229,30 @@ impl<'a> Record<'a> {
         {
             return Ok(false);
         }
-        if filter.types().is_none() && filter.families().is_none() {
-            return Ok(true);
+        if filter.types().is_some() || filter.families().is_some() {
+            let event_type = self.event_type()?;
+            let fits = |pattern: &TypePattern| pattern.matches(&event_type);
+            if !filter.types().is_none_or(|patterns| patterns.iter().any(fits))
+                || !filter.families().is_none_or(|families| families.contains(&event_type.family()))
+            {
+                return Ok(false);
+            }
         }
-        let event_type = self.event_type()?;
-        Ok(filter.types().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(&event_type)))
-            && filter.families().is_none_or(|families| families.contains(&event_type.family())))
+        for rules in filter.grants() {
+            if !self.may_meet(rules)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn may_meet(&self, rules: &Rules) -> Result<bool, Damage> {
+        for rule in rules.iter() {
+            if self.may_match(rule.as_filter())? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The texts that the index knows the event by.

@@ -3,7 +3,7 @@
 //! A term is a CRC-32C over what kind it is and its text; it is part of the format. Two texts may share one: whoever uses
 //! the index looks at the events it names.
 
-use crate::event::{EventFilter, Family, Ids, NewEvent, ScopeField, TypePattern};
+use crate::event::{EventFilter, Family, Ids, NewEvent, Rule, Rules, ScopeField, TypePattern};
 
 const TYPE: u8 = 1;
 const TYPE_BEGIN: u8 = 2;
@@ -70,13 +70,16 @@ pub(super) fn of_filter(filter: &EventFilter) -> Vec<Wanted> {
             families.iter().map(of_family).collect::<Option<Vec<_>>>().map(|terms| terms.concat())
         }));
     wanted.extend(lists.flatten().map(Wanted::OneOf));
-    if let Some(alternatives) = filter.any_of() {
-        let alternatives: Vec<_> = alternatives.iter().map(of_filter).collect();
-        if alternatives.iter().all(|all| !all.is_empty()) {
-            wanted.push(Wanted::Alternative(alternatives));
-        }
-    }
+    wanted.extend(filter.any_of().and_then(|filters| of_alternatives(filters.iter())));
+    let granted = |rules: &Rules| of_alternatives(rules.iter().map(Rule::as_filter));
+    wanted.extend(filter.grants().iter().filter_map(granted));
     wanted
+}
+
+/// That one of these filters must hold; `None` when the index covers nothing of one.
+fn of_alternatives<'a>(filters: impl Iterator<Item = &'a EventFilter>) -> Option<Wanted> {
+    let all: Vec<_> = filters.map(of_filter).collect();
+    all.iter().all(|wanted| !wanted.is_empty()).then_some(Wanted::Alternative(all))
 }
 
 fn terms(ids: &Ids, term: impl Fn(&str) -> u32) -> Option<Vec<u32>> {
