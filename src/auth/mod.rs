@@ -7,10 +7,15 @@
 
 mod authority;
 mod grant;
+mod mask;
 mod principal;
 mod view;
 
 pub use authority::{Authority, Revocation};
 pub use grant::Grant;
+pub use mask::{
+    Action, MASKS_MAX, Mask, MaskDraft, MaskKey, MaskProblem, MaskProblems, Masks, PATH_SEGMENTS_MAX,
+    PATTERNS_MAX,
+};
 pub use principal::{Credential, Principal};
 pub use view::View;
