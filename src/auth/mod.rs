@@ -6,12 +6,14 @@
 //! Not here: how a credential travels (`server`), where settings come from (`config`).
 
 mod authority;
+mod explain;
 mod grant;
 mod mask;
 mod principal;
 mod view;
 
 pub use authority::{Authority, Revocation};
+pub use explain::Explanation;
 pub use grant::Grant;
 pub use mask::{
     Action, MASKS_MAX, Mask, MaskDraft, MaskKey, MaskProblem, MaskProblems, Masks, PATH_SEGMENTS_MAX,

@@ -17,6 +17,8 @@ mod hostile;
 mod house;
 /// Queries, mutations and ways in over HTTP.
 mod http;
+/// Masked fields: what readers see, and what nobody may see.
+mod masking;
 /// Several streaming responses on one connection.
 mod multiplexed;
 /// Start positions, restarts, other logs.

@@ -44,6 +44,9 @@ const PARTIAL_CHARS_SHOWN: usize = 4;
 pub struct MaskKey(Arc<([u8; 32], Hmac<Sha256>)>);
 
 impl MaskKey {
+    /// The purpose for which the key is derived from the secret of a data directory.
+    pub const PURPOSE: &str = "masks";
+
     /// A key of 32 random bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
         let mac = Hmac::new_from_slice(&bytes).expect("HMAC takes a key of any length");
