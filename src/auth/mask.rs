@@ -1,7 +1,7 @@
 //! Rules that mask parts of events: for whom, in which types, where, and how ([`MaskDraft`], a section of the policy).
 //!
 //! Flow: [`Masks::new`] checks the rules; [`Masks::view`] picks those that concern somebody's roles and gives the
-//! [`View`](super::View) that applies them.
+//! [`View`] that applies them.
 //! Invariants: the safe side, always: whoever has no role, or one that the policy does not know, has every mask; of several
 //! masks on one place the strictest counts; what cannot be walked is not shown.
 //! Not here: which roles somebody has (the policy), where views are applied (`hub`, `fanout`, `graphql`).

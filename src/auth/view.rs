@@ -14,7 +14,7 @@ use std::{
 };
 
 /// So many types are remembered with what is masked in them.
-const PLANS_MAX: usize = 4_096;
+const PLANS_MAX: usize = 512;
 
 /// What a reader sees of an event: two readers of equal views may share one rendering. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl View {
     }
 
     /// What is masked.
-    pub fn masks(&self) -> impl Iterator<Item = &Mask> + Clone {
+    pub fn masks(&self) -> impl Iterator<Item = &Mask> {
         self.0.iter().flat_map(|masked| &masked.masks).map(|mask| &**mask)
     }
 

@@ -149,8 +149,10 @@ const FIELDS: &str = "id type action time source subject organizationId domainId
     ...on TaskEvent{name status progress message result error} ...on StateEvent{key value previous} \
     ...on CustomEvent{name status message}";
 
+type MakeForm = fn(&Sight) -> Arc<dyn Form>;
+
 /// How an event may look: JSON-RPC and `GET /events`; the gateway; GraphQL over WebSocket, event streams and multipart.
-const FORMS: [(&str, fn(&Sight) -> Arc<dyn Form>); 3] = [
+const FORMS: [(&str, MakeForm); 3] = [
     ("whole", |_| Arc::new(EventForm::WHOLE)),
     ("gateway", |_| Arc::new(GATEWAY)),
     ("graphql", |sight| {

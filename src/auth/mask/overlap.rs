@@ -83,16 +83,16 @@ impl Way<'_> {
 /// The first masked field that the filter asks about.
 pub(in crate::auth) fn asked<'m>(
     filter: &EventFilter,
-    masks: impl Iterator<Item = &'m Mask> + Clone,
+    masks: impl Iterator<Item = &'m Mask>,
 ) -> Option<&'static str> {
+    let masked: Vec<_> = masks.filter_map(|mask| Some((mask.field()?, mask.types()))).collect();
     let ways: Vec<Way<'_>> = match filter.any_of() {
         None => vec![Way(vec![filter])],
         Some(alternatives) => alternatives.iter().map(|one| Way(vec![filter, one])).collect(),
     };
     ways.iter().find_map(|way| {
         let asked: Vec<Field> = way.0.iter().copied().flat_map(fields).collect();
-        let masked = masks.clone().filter_map(|mask| Some((mask.field()?, mask.types())));
-        let mut masked = masked.filter(|(field, _)| asked.contains(field));
+        let mut masked = masked.iter().filter(|(field, _)| asked.contains(field));
         masked.find(|(_, types)| way.admits(types)).map(|(field, _)| field.name())
     })
 }

@@ -183,7 +183,7 @@ fn oracle(value: &Value, at: &[(&[Segment], Action)]) -> Option<Value> {
                 oracle(value, &below)
             })
             .collect(),
-        scalar => scalar.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
     };
     Some(match strictest {
         None => inside,
@@ -208,7 +208,7 @@ fn escaped(value: &Value) -> String {
         }
         Value::Array(elements) => format!("[{}]", elements.iter().map(escaped).collect::<Vec<_>>().join(",")),
         Value::String(text) => string(text),
-        scalar => scalar.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }
 
@@ -243,7 +243,7 @@ fn planted(mut document: Value, path: &[Segment], canary: &str, arrays: &[bool])
 fn planted_any(document: Value, path: &[Segment], canary: &str) -> Value {
     let named = |segment: &Segment| match segment {
         Segment::Any => Segment::Key("whatever".into()),
-        other => other.clone(),
+        Segment::Key(_) | Segment::Each => segment.clone(),
     };
     planted(document, &path.iter().map(named).collect::<Vec<_>>(), canary, &[])
 }
