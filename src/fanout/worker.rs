@@ -137,7 +137,7 @@ fn start_over(shared: &Shared, refusal: &Refusal) -> Tail {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::EventForm, *};
     use crate::{
         auth::{Action, MaskDraft, MaskKey, Masks},
         event::{Cursor, Draft, Epoch, Limits, NewEvent, Offset},
@@ -175,5 +175,22 @@ mod tests {
         step.show_as(&View::whole());
         assert!(Arc::ptr_eq(&step.event(0).unwrap(), &events[0]));
         assert!(step.event(2).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_an_event_is_about_is_what_its_reader_sees_of_it() {
+        let draft = Draft::from_json(r#"{"type":"a","source":"/s","subject":"secret-1234"}"#).unwrap();
+        let new = NewEvent::new(draft, &Limits::default()).unwrap();
+        let event = Arc::new(Event::logged(new, Cursor { epoch: Epoch::new(1), offset: Offset::new(1) }));
+        let subject = async |view: View| {
+            let payload = render(&EventForm::WHOLE, &mut None, &view.show(&event), &Metrics::new()).await;
+            payload.subject().map(str::to_owned)
+        };
+        assert_eq!(subject(View::whole()).await.as_deref(), Some("/s secret-1234"));
+        assert_eq!(
+            subject(view("subject")).await,
+            None,
+            "a reader who cannot see the subject gets every event"
+        );
     }
 }

@@ -57,9 +57,8 @@ impl MaskKey {
     fn hash(&self, canonical: &str) -> String {
         let digest = self.0.1.clone().chain_update(canonical).finalize().into_bytes();
         let mut hash = "hash:".to_owned();
-        for byte in digest.iter().take(8) {
-            hash.push_str(&format!("{byte:02x}"));
-        }
+        let digits = digest.iter().take(8).flat_map(|byte| [byte >> 4, byte & 15]);
+        hash.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
         hash
     }
 }
