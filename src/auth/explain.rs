@@ -7,7 +7,8 @@ use crate::{
     error::{Code, Refusal},
     event::{EventFilter, NewEvent, write_event_with},
 };
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json, value::RawValue};
 
 /// What a principal may do with an event, and what it sees of it.
 #[derive(Clone, Debug)]
@@ -60,29 +61,42 @@ impl Explanation {
         text
     }
 
-    /// For programs: one JSON object.
-    pub fn json(&self) -> Value {
-        let decision = |refusal: Option<&Refusal>| {
-            let mut members = Map::from_iter([("allowed".to_owned(), refusal.is_none().into())]);
-            if let Some(refusal) = refusal {
-                members.insert("message".to_owned(), refusal.message.as_ref().into());
-                members.extend(refusal.members());
-            }
-            Value::Object(members)
+    /// For programs: one JSON object; the event stands in it as its readers get it, to the byte.
+    pub fn json(&self) -> String {
+        let shape = Shape {
+            subject: &self.subject,
+            read: decision(self.read.as_ref().err()),
+            publish: decision(self.publish.as_ref().err()),
+            masks: self.masks.iter().map(mask).collect(),
+            event: self.seen.as_ref().and_then(|seen| RawValue::from_string(written(seen)).ok()),
         };
-        let mask = |mask: &Mask| {
-            let types: Vec<&str> = mask.types().iter().map(|pattern| pattern.as_str()).collect();
-            json!({ "path": mask.path(), "types": types, "action": mask.action().name() })
-        };
-        let seen = self.seen.as_ref().map(|seen| serde_json::from_str(&written(seen)).unwrap_or(Value::Null));
-        json!({
-            "subject": self.subject,
-            "read": decision(self.read.as_ref().err()),
-            "publish": decision(self.publish.as_ref().err()),
-            "masks": self.masks.iter().map(mask).collect::<Vec<_>>(),
-            "event": seen,
-        })
+        // Text members and JSON that was checked always have a JSON form.
+        serde_json::to_string(&shape).unwrap_or_default()
     }
+}
+
+#[derive(Serialize)]
+struct Shape<'e> {
+    subject: &'e str,
+    read: Value,
+    publish: Value,
+    masks: Vec<Value>,
+    event: Option<Box<RawValue>>,
+}
+
+fn decision(refusal: Option<&Refusal>) -> Value {
+    let mut members = Map::from_iter([("allowed".to_owned(), refusal.is_none().into())]);
+    if let Some(refusal) = refusal {
+        members.insert("message".to_owned(), refusal.message.as_ref().into());
+        // The refusal's own facts do not stand in for the decision.
+        members.extend(refusal.members().into_iter().filter(|(name, _)| name != "allowed"));
+    }
+    Value::Object(members)
+}
+
+fn mask(mask: &Mask) -> Value {
+    let types: Vec<&str> = mask.types().iter().map(|pattern| pattern.as_str()).collect();
+    json!({ "path": mask.path(), "types": types, "action": mask.action().name() })
 }
 
 fn readable(principal: &Principal, event: &NewEvent) -> Result<(), Refusal> {
@@ -132,7 +146,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains(r#""data":{"email":"***.org","n":1.0}"#) && !text.contains("ann@"), "{text}");
-        let json = explanation.json();
+        assert!(explanation.json().contains(r#""n":1.0}"#));
+        let json: Value = serde_json::from_str(&explanation.json()).unwrap();
         assert_eq!(
             (&json["read"], &json["masks"][0]["path"]),
             (&json!({ "allowed": true }), &json!("data.email"))
