@@ -6,13 +6,20 @@
 //! Not here: how a credential travels (`server`), where settings come from (`config`).
 
 mod authority;
+mod explain;
 mod grant;
 mod policy;
+mod mask;
 mod principal;
 mod view;
 
 pub use authority::{Authority, Revocation};
+pub use explain::Explanation;
 pub use grant::Grant;
 pub use policy::{Claims, Policy, PolicyProblem, PolicyProblems, Resolved, Section, Variables};
+pub use mask::{
+    Action, MASKS_MAX, Mask, MaskDraft, MaskKey, MaskProblem, MaskProblems, Masks, PATH_SEGMENTS_MAX,
+    PATTERNS_MAX,
+};
 pub use principal::{Credential, Principal};
 pub use view::View;

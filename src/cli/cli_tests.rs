@@ -32,6 +32,8 @@ fn the_lines_of_the_documentation_are_accepted() {
         "fanfare schema --check",
         "fanfare schema --check other.graphql",
         "fanfare check-config --print --config f.toml",
+        "fanfare explain --event {\"type\":\"a\"} --roles member,support --policy p.toml --config f.toml --json",
+        "fanfare explain --event e.json --policy p.toml",
         "fanfare log check",
         "fanfare log check --data-dir ./data --json",
         "fanfare log stats --config f.toml",
@@ -58,6 +60,8 @@ fn what_makes_no_sense_together_is_a_usage_error() {
         "fanfare bench soak",
         "fanfare schema other.graphql",
         "fanfare frobnicate",
+        "fanfare explain --event e.json",
+        "fanfare explain --policy p.toml",
         "fanfare log",
         "fanfare log mend",
         "fanfare log check --data-dir a --config b",
@@ -92,4 +96,35 @@ fn a_flag_of_its_own_goes_before_set_and_the_environment_names_the_server() {
     let line = "fanfare check-config --set store=postgres";
     let code = run(line.split(' ').map(OsString::from), &environment);
     assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(2)));
+}
+
+#[test]
+fn an_event_is_explained_without_a_server_and_a_wrong_policy_is_a_usage_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let rule = |role: &str| {
+        format!("[roles.member]\n[[masks]]\ntypes=['*']\npath='data.a'\naction='hash'\nroles=['{role}']\n")
+    };
+    let (right, wrong) = (write("right.toml", &rule("member")), write("wrong.toml", &rule("membr")));
+    let config =
+        write("config.toml", &format!("data_dir = {:?}\n", dir.path().join("none").display().to_string()));
+    let environment = Environment { variable: &|_| None, names: Vec::new() };
+    let code = |policy: &str, event: &str| {
+        let line = format!(
+            "fanfare explain --event {event} --roles member --policy {policy} --config {config} --json"
+        );
+        format!("{:?}", run(line.split(' ').map(OsString::from), &environment))
+    };
+    let event = r#"{"type":"x","data":{"a":1}}"#;
+    assert_eq!(code(&right, event), format!("{:?}", ExitCode::SUCCESS));
+    assert_eq!(code(&right, &write("event.json", event)), format!("{:?}", ExitCode::SUCCESS));
+    for (policy, event) in
+        [(wrong.as_str(), event), (&right, "{}"), (&right, "nowhere.json"), ("nowhere.toml", event)]
+    {
+        assert_eq!(code(policy, event), format!("{:?}", ExitCode::from(2)), "{policy} {event}");
+    }
 }

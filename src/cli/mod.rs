@@ -8,6 +8,7 @@
 mod backoff;
 mod bench;
 mod check_config;
+mod explain;
 mod log;
 mod publish;
 mod schema;
@@ -52,6 +53,8 @@ enum Command {
     Schema(schema::Arguments),
     /// Check the settings without starting anything.
     CheckConfig(check_config::Arguments),
+    /// Tell what somebody may do with an event, what is masked for them, and what they see of it.
+    Explain(explain::Arguments),
     /// Check or count what is stored in a data directory.
     Log(log::Arguments),
 }
@@ -107,6 +110,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: &E
         Command::Bench(arguments) => bench::run(&arguments, environment),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment),
+        Command::Explain(arguments) => explain::run(&arguments, environment),
         Command::Log(arguments) => log::run(&arguments, environment),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };

@@ -32,7 +32,7 @@ impl Json {
         Json(value.to_string().into())
     }
 
-    /// Text that was a `Json` before it was stored.
+    /// Text that was a `Json` before it was stored, or that masking made of one.
     pub(crate) fn stored(text: &str) -> Self {
         Json(text.into())
     }

@@ -12,6 +12,7 @@ pub mod json;
 mod kind;
 mod overflow;
 mod scope;
+mod shown;
 mod start;
 mod stored;
 
@@ -26,6 +27,7 @@ pub use kind::{EventType, Family, TYPE_BYTES_MAX, TYPE_SEGMENTS_MAX, TypePattern
 pub use overflow::Overflow;
 pub(crate) use scope::check_id;
 pub use scope::{ID_BYTES_MAX, Scope, ScopeField};
+pub(crate) use shown::ShownFields;
 pub use start::{START_LAST_MAX, StartDraft};
 pub(crate) use stored::StoredEvent;
 

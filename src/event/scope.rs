@@ -68,6 +68,15 @@ impl Scope {
         Ok(())
     }
 
+    /// The scope with each id as `show` gives it. What it gives keeps the rule of ids.
+    pub(crate) fn shown(&self, mut show: impl FnMut(ScopeField, &str) -> Option<Box<str>>) -> Scope {
+        let mut shown = Scope::default();
+        for ((field, id), place) in ScopeField::ALL.into_iter().zip(&self.0).zip(&mut shown.0) {
+            *place = id.as_deref().and_then(|id| show(field, id));
+        }
+        shown
+    }
+
     /// The ids that are set, with their fields.
     pub fn iter(&self) -> impl Iterator<Item = (ScopeField, &str)> {
         ScopeField::ALL.into_iter().filter_map(|field| self.get(field).map(|id| (field, id)))

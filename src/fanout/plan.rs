@@ -51,9 +51,9 @@ impl GroupPlan {
         self.cells.push((cell, picks.clone()));
     }
 
-    /// The events to render, in order; each one's payload is given back by [`GroupPlan::rendered`].
-    pub(super) fn wanted<'a>(&self, events: &'a [Arc<Event>]) -> Vec<&'a Arc<Event>> {
-        events.iter().zip(&self.wanted).filter(|(_, wanted)| **wanted).map(|(event, _)| event).collect()
+    /// The places of the events to render, in order; each one's payload is given back by [`GroupPlan::rendered`].
+    pub(super) fn wanted(&self) -> Vec<usize> {
+        self.wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(place, _)| place).collect()
     }
 
     /// What came of the next wanted event.

@@ -5,7 +5,7 @@
 //! it finds there decides how it goes on.
 
 use super::{Form, Payload, Renderer, Shared, plan::GroupPlan};
-use crate::{error::Refusal, event::Event, hub::Tail, metrics::Metrics};
+use crate::{auth::View, error::Refusal, event::Event, hub::Tail, metrics::Metrics};
 use futures_util::FutureExt;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -49,8 +49,11 @@ fn step_events(events: &[Arc<Event>]) -> usize {
 
 async fn deliver(shared: &Shared, events: &[Arc<Event>]) {
     let mut plans = shared.registry().plan(events);
+    // Groups of one view stand together, so that an event is masked once for all of them.
+    plans.sort_by_key(|plan| plan.view.fingerprint());
+    let mut shown = ShownStep::new(events);
     for plan in &mut plans {
-        render_group(plan, events, &shared.metrics).await;
+        render_group(plan, &mut shown, &shared.metrics).await;
     }
     let mut registry = shared.registry();
     plans.into_iter().for_each(|plan| registry.deliver(plan));
@@ -59,12 +62,45 @@ async fn deliver(shared: &Shared, events: &[Arc<Event>]) {
     }
 }
 
-async fn render_group(plan: &mut GroupPlan, events: &[Arc<Event>], metrics: &Metrics) {
-    let (form, view) = (Arc::clone(&plan.form), plan.view.clone());
-    for event in plan.wanted(events) {
-        let shown = view.show(event);
+async fn render_group(plan: &mut GroupPlan, step: &mut ShownStep<'_>, metrics: &Metrics) {
+    let form = Arc::clone(&plan.form);
+    step.show_as(&plan.view);
+    for place in plan.wanted() {
+        let Some(shown) = step.event(place) else { continue };
         let payload = render(&*form, &mut plan.renderer, &shown, metrics).await;
         plan.rendered(payload);
+    }
+}
+
+/// The events of a step as one view shows them, each masked when it is first asked for.
+struct ShownStep<'s> {
+    events: &'s [Arc<Event>],
+    view: View,
+    /// Empty for a view that shows everything.
+    shown: Vec<Option<Arc<Event>>>,
+}
+
+impl<'s> ShownStep<'s> {
+    fn new(events: &'s [Arc<Event>]) -> Self {
+        ShownStep { events, view: View::whole(), shown: Vec::new() }
+    }
+
+    /// Goes on with this view.
+    fn show_as(&mut self, view: &View) {
+        if self.view != *view {
+            self.view = view.clone();
+            self.shown.clear();
+            self.shown.resize(if view.is_whole() { 0 } else { self.events.len() }, None);
+        }
+    }
+
+    /// The event at a place of the step.
+    fn event(&mut self, place: usize) -> Option<Arc<Event>> {
+        let event = self.events.get(place)?;
+        Some(match self.shown.get_mut(place) {
+            None => Arc::clone(event),
+            Some(shown) => Arc::clone(shown.get_or_insert_with(|| self.view.show(event))),
+        })
     }
 }
 
@@ -97,4 +133,64 @@ fn start_over(shared: &Shared, refusal: &Refusal) -> Tail {
     let head = shared.hub.bounds().head;
     registry.skip_to(head);
     shared.tail(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::EventForm, *};
+    use crate::{
+        auth::{Action, MaskDraft, MaskKey, Masks},
+        event::{Cursor, Draft, Epoch, Limits, NewEvent, Offset},
+    };
+
+    fn event(offset: u64) -> Arc<Event> {
+        let new =
+            NewEvent::new(Draft::from_json(r#"{"type":"a","data":{"x":1}}"#).unwrap(), &Limits::default());
+        Arc::new(Event::logged(new.unwrap(), Cursor { epoch: Epoch::new(1), offset: Offset::new(offset) }))
+    }
+
+    fn view(path: &str) -> View {
+        let rule = MaskDraft {
+            types: vec!["*".to_owned()],
+            path: path.to_owned(),
+            action: Action::Null,
+            roles: None,
+            except: Some(Vec::new()),
+        };
+        Masks::new(vec![rule], MaskKey::new([1; 32])).unwrap().view(&["r"], |_| true)
+    }
+
+    #[test]
+    fn an_event_is_masked_once_for_all_groups_of_one_view() {
+        let events = [event(1), event(2)];
+        let mut step = ShownStep::new(&events);
+        assert!(Arc::ptr_eq(&step.event(1).unwrap(), &events[1]));
+        step.show_as(&view("data.x"));
+        let first = step.event(0).unwrap();
+        assert_eq!(first.data().as_str(), r#"{"x":null}"#);
+        step.show_as(&view("data.x"));
+        assert!(Arc::ptr_eq(&step.event(0).unwrap(), &first), "another group of an equal view masks again");
+        step.show_as(&view("data"));
+        assert_eq!(step.event(0).unwrap().data().as_str(), "null");
+        step.show_as(&View::whole());
+        assert!(Arc::ptr_eq(&step.event(0).unwrap(), &events[0]));
+        assert!(step.event(2).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_an_event_is_about_is_what_its_reader_sees_of_it() {
+        let draft = Draft::from_json(r#"{"type":"a","source":"/s","subject":"secret-1234"}"#).unwrap();
+        let new = NewEvent::new(draft, &Limits::default()).unwrap();
+        let event = Arc::new(Event::logged(new, Cursor { epoch: Epoch::new(1), offset: Offset::new(1) }));
+        let subject = async |view: View| {
+            let payload = render(&EventForm::WHOLE, &mut None, &view.show(&event), &Metrics::new()).await;
+            payload.subject().map(str::to_owned)
+        };
+        assert_eq!(subject(View::whole()).await.as_deref(), Some("/s secret-1234"));
+        assert_eq!(
+            subject(view("subject")).await,
+            None,
+            "a reader who cannot see the subject gets every event"
+        );
+    }
 }

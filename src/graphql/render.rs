@@ -85,7 +85,9 @@ impl Renderer for SelectionRenderer {
             execution.feed.put(Arc::clone(event));
             let response = execution.responses.next().await;
             if execution.feed.is_full() {
-                tracing::error!(form = ?self.form, ?response, "a selection is not executed");
+                // Errors alone: what the event says has no place in the log output.
+                let errors = response.map(|response| response.errors);
+                tracing::error!(form = ?self.form, ?errors, "a selection is not executed");
                 return None;
             }
             let text = encode(response?, event.cursor())?;

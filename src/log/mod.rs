@@ -19,7 +19,8 @@ mod writer;
 pub use memory::{MemoryLog, MemoryOptions};
 pub use retention::Retention;
 pub use sqlite::{
-    CheckReport, FileSize, LogStats, OpenError, SqliteLog, SqliteOptions, TypeCount, check, stats,
+    CheckReport, FileSize, LogStats, OpenError, Secret, SqliteLog, SqliteOptions, TypeCount, check,
+    secret_of, stats,
 };
 pub use writer::{OnAppend, WriterOptions};
 

@@ -20,12 +20,14 @@ mod record;
 mod removal;
 mod reserve;
 mod schema;
+mod secret;
 mod segment;
 mod stats;
 mod terms;
 
 pub use check::{CheckReport, check};
 pub use directory::OpenError;
+pub use secret::{Secret, secret_of};
 pub use stats::{FileSize, LogStats, TypeCount, stats};
 
 use super::{
@@ -99,6 +101,7 @@ pub struct SqliteLog {
     readers: Readers,
     scan_rows_max: usize,
     damaged_reads: Arc<AtomicU64>,
+    secret: Secret,
     /// Ends when the last connection has let go of the data directory.
     released: watch::Receiver<()>,
 }
@@ -108,11 +111,17 @@ impl SqliteLog {
     pub fn open(options: SqliteOptions, on_commit: OnCommit) -> Result<Self, OpenError> {
         let (directory, released) = Directory::open(&options.dir)?;
         let directory = Arc::new(directory);
+        let secret = secret::open(&directory)?;
         let store = SqliteStore::open(&directory, &options)?;
         let readers = Readers::open(&directory, &options)?;
         let writer = Writer::start(store, options.writer, on_commit);
         let (scan_rows_max, damaged_reads) = (options.scan_rows_max.max(1), Arc::default());
-        Ok(SqliteLog { writer, readers, scan_rows_max, damaged_reads, released })
+        Ok(SqliteLog { writer, readers, scan_rows_max, damaged_reads, secret, released })
+    }
+
+    /// The secret of the data directory.
+    pub fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     /// Runs a read on a snapshot that holds everything up to the published head of now.

@@ -25,6 +25,7 @@ pub(crate) enum Call {
     Sync { name: String },
     SyncDirectory,
     Remove { name: String },
+    Rename { name: String, to: String },
 }
 
 /// A call and when it began, in microseconds since 1970.
@@ -115,6 +116,7 @@ fn read_line(line: &str, directory: &Path) -> Option<Option<(u64, Step)>> {
         return None;
     }
     let path = match call {
+        "rename" => return renamed(time, arguments, directory),
         "openat" | "unlink" => quoted(arguments)?,
         "lseek" | "read" | "write" | "pwrite64" | "fsync" | "fdatasync" | "ftruncate" => {
             of_descriptor(arguments)?
@@ -129,6 +131,19 @@ fn read_line(line: &str, directory: &Path) -> Option<Option<(u64, Step)>> {
         return None;
     }
     Some(micros(time).zip(read_step(call, name, arguments, result)))
+}
+
+/// A file of the directory that gets another name there.
+fn renamed(time: &str, arguments: &str, directory: &Path) -> Option<Option<(u64, Step)>> {
+    let name = |path: &str| {
+        let path = String::from_utf8(quoted(path)?).ok()?;
+        Some(Path::new(&path).strip_prefix(directory).ok()?.to_str()?.to_owned())
+    };
+    let names = arguments.split_once(", ").and_then(|(from, to)| name(from).zip(name(to)));
+    match names {
+        Some((name, to)) => Some(micros(time).map(|at| (at, Step::Call(Call::Rename { name, to })))),
+        None => arguments.contains(&escape(directory)).then_some(None),
+    }
 }
 
 /// The index of the journal is rebuilt at each start, and the lock file is empty.
@@ -293,6 +308,14 @@ impl Disk {
             Call::Remove { name } => {
                 self.names.remove(name);
                 self.pending_names.push((name.clone(), None));
+            }
+            Call::Rename { name, to } => {
+                if let Some(index) = self.names.remove(name) {
+                    self.names.insert(to.clone(), index);
+                    // A cut between the two leaves both names, as some file systems do.
+                    self.pending_names.push((to.clone(), Some(index)));
+                    self.pending_names.push((name.clone(), None));
+                }
             }
         }
     }

@@ -124,6 +124,21 @@ fn traced(lines: &[String]) -> Result<Vec<Traced>, crate::failure::Failure> {
 }
 
 #[test]
+fn a_file_that_was_synced_and_renamed_is_whole_under_its_new_name_once_the_directory_is_synced() {
+    let mut disk = Disk::default();
+    for call in [open("new"), write("new", 0, b"abc"), sync("new")] {
+        disk.play(&call);
+    }
+    disk.play(&Call::Rename { name: "new".to_owned(), to: "a".to_owned() });
+    for content in after_cuts(&disk, "a").into_iter().flatten() {
+        assert_eq!(content, b"abc");
+    }
+    disk.play(&Call::SyncDirectory);
+    assert!(after_cuts(&disk, "a").iter().all(|content| content.as_deref() == Some(b"abc".as_slice())));
+    assert!(after_cuts(&disk, "new").iter().all(Option::is_none));
+}
+
+#[test]
 fn a_trace_is_read_with_its_positions_and_without_what_is_not_storage() {
     let (db, wal, there) = (hex("/data/a"), hex("/data/b"), hex("/data"));
     let lines = [
@@ -139,6 +154,7 @@ fn a_trace_is_read_with_its_positions_and_without_what_is_not_storage() {
         format!("2.000009 fsync(7<{db}>) = -1 EIO (Input/output error)"),
         format!("2.000010 ftruncate(7<{db}>, 3) = 0"),
         format!("2.000011 unlink(\"{db}\") = 0"),
+        format!("2.000012 rename(\"{db}\", \"{wal}\") = 0"),
         format!("2.000012 write(7<{}>, \"{}\", 1) = 1", hex("/data/a-shm"), hex("x")),
         format!("2.000013 write(3<{}>, \"{}\", 1) = 1", hex("socket:[1]"), hex("x")),
         "2.000014 --- SIGTERM {si_signo=SIGTERM} ---".to_owned(),
@@ -156,6 +172,7 @@ fn a_trace_is_read_with_its_positions_and_without_what_is_not_storage() {
         (2_000_008, Call::SyncDirectory),
         (2_000_010, Call::Truncate { name: "a".to_owned(), length: 3 }),
         (2_000_011, Call::Remove { name: "a".to_owned() }),
+        (2_000_012, Call::Rename { name: "a".to_owned(), to: "b".to_owned() }),
     ];
     assert_eq!(calls, expected);
 }

@@ -19,6 +19,8 @@ mod house;
 mod http;
 /// Grants, filters and events at random: nothing is outside the grant, whichever way it comes.
 mod isolation;
+/// Masked fields: what readers see, and what nobody may see.
+mod masking;
 /// Several streaming responses on one connection.
 mod multiplexed;
 /// Start positions, restarts, other logs.

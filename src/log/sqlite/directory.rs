@@ -73,6 +73,30 @@ pub enum OpenError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// Others than its owner may read the secret.
+    #[error(
+        "{} may be read by others than its owner (mode {mode:o}); if nobody has read it, run chmod 600, else remove it (hashes \
+         and sealed cursors of before are then of no use)",
+        file.display()
+    )]
+    SecretExposed {
+        /// The file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The secret is not what was written.
+    #[error(
+        "{} is not 32 bytes; restore it from a backup, or remove it (hashes and sealed cursors of before are then of no use)",
+        file.display()
+    )]
+    SecretDamaged {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes for a secret: {0}")]
+    NoRandomBytes(getrandom::Error),
     /// The file system refused.
     #[error("cannot open {}: {source}; check that it may be written by this user and has room", path.display())]
     Io {
@@ -156,6 +180,16 @@ impl Directory {
     /// The file that tells what was acknowledged.
     pub(super) fn mark(&self) -> PathBuf {
         self.path.join("acknowledged")
+    }
+
+    /// The file with the secret from which keys are derived.
+    pub(super) fn secret(&self) -> PathBuf {
+        self.path.join("secret")
+    }
+
+    /// Makes the names of files that were made or renamed survive a power cut.
+    pub(super) fn keep_names(&self) -> io::Result<()> {
+        keep_entries(&self.path, false)
     }
 
     /// The room for retention on a full disk.

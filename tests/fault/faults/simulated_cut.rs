@@ -15,7 +15,13 @@ use crate::{
     storage::{Disk, Traced, read_trace},
     strace, tools,
 };
-use std::time::Duration;
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::Duration,
+};
 
 const REQUESTS: u64 = 40;
 const END: Duration = Duration::from_secs(20);
@@ -59,7 +65,7 @@ async fn cut(run: &Run, before: &Disk, cuts: u64, is_lying: bool) -> Result<(usi
         let data = image.directory.join("data");
         tools::directory(&data)?;
         for (name, bytes) in disk.crash(&mut chance) {
-            std::fs::write(data.join(name), bytes).map_err(Failure::during("writing an image"))?;
+            private_file(&data.join(name), &bytes).map_err(Failure::during("writing an image"))?;
         }
         // What had happened when the call at which the power goes began.
         let until = trace.get(calls).map_or(u64::MAX, |traced| traced.at);
@@ -79,6 +85,11 @@ async fn cut(run: &Run, before: &Disk, cuts: u64, is_lying: bool) -> Result<(usi
         std::fs::remove_dir_all(&image.directory).map_err(Failure::during("removing an image"))?;
     }
     Ok((acked, trace.len()))
+}
+
+/// Writes a file of an image as the server makes them: for its owner only.
+fn private_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(bytes)
 }
 
 /// A run whose storage calls are known; with the number of calls before it listened.
