@@ -7,10 +7,19 @@
 
 mod authority;
 mod grant;
+mod options;
+mod policy;
 mod principal;
+mod revocations;
+mod sections;
+/// Tokens and keys.
+pub mod token;
 mod view;
 
 pub use authority::{Authority, Revocation};
 pub use grant::Grant;
+pub use options::{AuthorityError, Options};
 pub use principal::{Credential, Principal};
+pub use revocations::{Keeping, RevocationsError};
+pub use sections::PolicyProblem;
 pub use view::View;

@@ -1,6 +1,10 @@
 //! Who speaks.
 
-use super::{Grant, View};
+use super::{
+    Grant, View,
+    policy::Resolved,
+    token::{ApiKey, Verified},
+};
 use crate::{
     error::Refusal,
     event::{EventFilter, NewEvent},
@@ -19,6 +23,20 @@ struct Parts {
     grant: Grant,
     view: View,
     expires_at: Option<DateTime<Utc>>,
+    proof: Proof,
+}
+
+/// What is kept of a credential, so that a review needs it no more.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    /// There was none.
+    None,
+    /// None is needed: the server itself, or everybody on a server without authentication.
+    Trusted,
+    /// A token's verified claims.
+    Token(Verified),
+    /// An API key.
+    ApiKey(Arc<ApiKey>),
 }
 
 /// What a principal proved itself with.
@@ -41,8 +59,11 @@ pub enum Credential {
     },
 }
 
+/// The name of whoever has none.
+const ANONYMOUS: &str = "anonymous";
+
 impl Principal {
-    /// A principal with what it may do and see, until its credential expires.
+    /// A principal with what it may do and see, until its credential expires. No review ever changes it.
     pub fn new(
         subject: &str,
         credential: Credential,
@@ -50,12 +71,35 @@ impl Principal {
         view: View,
         expires_at: Option<DateTime<Utc>>,
     ) -> Self {
-        Principal(Arc::new(Parts { subject: subject.into(), credential, grant, view, expires_at }))
+        let proof = Proof::Trusted;
+        Principal(Arc::new(Parts { subject: subject.into(), credential, grant, view, expires_at, proof }))
+    }
+
+    /// Whoever has shown this, with what that gives.
+    pub(super) fn of(proof: Proof, resolved: Resolved) -> Self {
+        let (subject, credential, expires_at) = match &proof {
+            Proof::None | Proof::Trusted => (ANONYMOUS, Credential::None, None),
+            Proof::Token(token) => {
+                let credential =
+                    Credential::Token { id: token.id().map(Into::into), key: token.key().into() };
+                (token.subject(), credential, Some(token.expires_at()))
+            }
+            Proof::ApiKey(key) => {
+                (key.subject(), Credential::ApiKey { id: key.id().into() }, key.expires_at())
+            }
+        };
+        let Resolved { grant, view } = resolved;
+        let subject = subject.into();
+        Principal(Arc::new(Parts { subject, credential, grant, view, expires_at, proof }))
+    }
+
+    pub(super) fn proof(&self) -> &Proof {
+        &self.0.proof
     }
 
     /// Nobody in particular, who may do everything: everybody on a server without authentication, and the server itself.
     pub fn anonymous() -> Self {
-        Principal::new("anonymous", Credential::None, Grant::everything(), View::whole(), None)
+        Principal::new(ANONYMOUS, Credential::None, Grant::everything(), View::whole(), None)
     }
 
     /// Its name: the token's subject.
@@ -78,7 +122,8 @@ impl Principal {
         &self.0.view
     }
 
-    /// When its credential ends.
+    /// When its credential ends: the moment of `exp` itself. A token that is accepted for one request in the leeway after it
+    /// opens nothing that lasts.
     pub fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }
