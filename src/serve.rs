@@ -1,7 +1,7 @@
 //! Builds a server out of its rooms, by the settings, and runs it to its end.
 
 use crate::{
-    auth::Principal,
+    auth::{Authority, AuthorityError, Principal},
     bus::Bus,
     config::{Config, Store},
     event::NewEvent,
@@ -23,6 +23,9 @@ pub enum ServeError {
     /// The log could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Authentication is not set up as it should be.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// The fan-out ended by itself, which is a defect; the cause is in the log output.
     #[error("the fan-out has stopped; the server ends rather than stay silent")]
     FanoutStopped,
@@ -31,6 +34,7 @@ pub enum ServeError {
 /// A server whose rooms are built and whose log is open.
 #[derive(Debug)]
 pub struct Server {
+    authority: Authority,
     hub: Hub,
     fanout: Fanout,
     worker: JoinHandle<()>,
@@ -44,13 +48,19 @@ impl Server {
         let metrics = Metrics::new();
         let bus = Bus::new(&config.bus_options());
         let log = open_log(config, &bus, &metrics)?;
+        let authority = Authority::new(config.auth_options(metrics.clone()))?;
         let hub = Hub::new(log, bus, metrics, config.event_limits());
         let schema = graphql::schema(hub.clone(), &config.graphql_options());
         let guard = GuardOptions::default().for_schema(&graphql::sdl(&schema));
         let guard = guard.expect("the schema's own text is a schema");
         let (fanout, worker) = Fanout::start(hub.clone());
         let app = App::new(hub.clone(), fanout.clone(), schema, config.server_options(guard));
-        Ok(Server { hub, fanout, worker, app, demo: config.demo })
+        Ok(Server { authority, hub, fanout, worker, app, demo: config.demo })
+    }
+
+    /// Who is known here, for programs that revoke or reload from inside the process.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// The pipeline, for programs that publish or follow from inside the process.

@@ -74,7 +74,8 @@ pub(super) fn read(options: &Options, environment: Lookup<'_>) -> Result<Section
         let rule = "nobody could prove who they are: add [[keys]] or [[api_keys]], or set jwt_secret, jwks_url or jwks_file";
         problems.push(PolicyProblem { place, rule: rule.to_owned() });
     }
-    problems.dedup();
+    let mut told = HashSet::new();
+    problems.retain(|problem| told.insert(problem.to_string()));
     if problems.is_empty() { Ok(sections) } else { Err(problems) }
 }
 

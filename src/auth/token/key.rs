@@ -185,6 +185,11 @@ impl Key {
         self.print
     }
 
+    #[cfg(test)]
+    pub(super) fn decoding(&self) -> &DecodingKey {
+        &self.decoding
+    }
+
     /// Did this key sign the message? The signature is base64url; the algorithm is one of its own.
     pub(super) fn has_signed(&self, message: &str, signature: &str, algorithm: Algorithm) -> bool {
         self.accepts(algorithm)

@@ -41,5 +41,7 @@ pub type Claims = serde_json::Map<String, serde_json::Value>;
 #[path = "families_tests.rs"]
 mod families;
 #[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
 #[path = "vectors_tests.rs"]
 mod vectors;
