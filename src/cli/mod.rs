@@ -18,6 +18,7 @@ mod signals;
 mod tail;
 mod target;
 mod terminal;
+mod token;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::{ffi::OsString, fmt, io, process::ExitCode};
@@ -54,6 +55,8 @@ enum Command {
     CheckConfig(check_config::Arguments),
     /// Check or count what is stored in a data directory.
     Log(log::Arguments),
+    /// Make and check credentials.
+    Token(Box<token::Arguments>),
 }
 
 /// Why a command ended without having done its work.
@@ -108,6 +111,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: &E
         Command::Schema(arguments) => schema::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment),
         Command::Log(arguments) => log::run(&arguments, environment),
+        Command::Token(arguments) => token::run(&arguments, environment),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     match &failure {

@@ -230,16 +230,9 @@ fn registered(cast: &Cast) -> Vec<Case> {
         for value in &no_times {
             cases.push(("S-25 S-26 a time that is none", cast.hs(&json!({claim: value})), "claim"));
         }
-        let text = claims().to_string().replacen('{', &format!("{{\"{claim}\":null,"), 1);
-        let text = text.replace(&format!(",\"{claim}\":{}", claims()[claim]), "");
-        let text = text.replace(&format!("\"{claim}\":null,\"{claim}\""), &format!("\"{claim}\""));
-        if text.contains("null") {
-            cases.push((
-                "S-25 S-26 a time that is null",
-                cast.secret.token_of(&hs().to_string(), &text, "HS256"),
-                "claim",
-            ));
-        }
+        let mut null = claims();
+        null[claim] = Value::Null;
+        cases.push(("S-25 S-26 a time that is null", cast.secret.token(&hs(), &null), "claim"));
     }
     for audience in ["Fanfare", "fanfare ", "fan", "", "fanfare,other", "*"] {
         cases.push(("S-27 another audience", cast.hs(&json!({"aud": audience})), "audience"));
@@ -331,7 +324,7 @@ fn forms(cast: &Cast) -> Vec<Case> {
         format!("Bearer {right}"),
         format!("{right}\u{0}"),
         format!("{message}.{signature}+/"),
-        "e30.e30.\u{e9}".to_owned(),
+        format!("{message}.\u{e9}"),
         "a".repeat(1 << 20),
         format!("{}.{}.", "a".repeat(4 << 10), "b".repeat(4 << 10)),
     ];
@@ -394,7 +387,7 @@ fn the_only_key_needs_no_name_and_a_key_without_one_takes_any() {
 
 #[test]
 fn weak_and_unfit_keys_are_never_made() {
-    let fail = |error: Result<Key, _>| error.unwrap_err().to_string();
+    let fail = |error: Result<Key, super::key::KeyError>| error.unwrap_err().to_string();
     for (weak, why) in [
         ("short", "at least 32"),
         ("12345678901234567890123456789012", "guessable"),
@@ -476,7 +469,7 @@ proptest! {
         thread_local! {
             static CAST: Cast = Cast::new();
         }
-        CAST.with(|cast| {
+        let checked: Result<(), TestCaseError> = CAST.with(|cast| {
             let signed = [(&cast.secret, "HS256", "hs"), (&cast.rsa, "RS256", "rsa"), (&cast.p256, "ES256", "p256"), (&cast.p384, "ES384", "p384"), (&cast.ed, "EdDSA", "ed")];
             let (signer, algorithm, key) = signed[which];
             let token = signer.token(&json!({"alg": algorithm, "kid": key}), &claims());
@@ -485,7 +478,8 @@ proptest! {
                 prop_assert!(check(&cast.ring, &mutated).is_err(), "{mutated}");
             }
             Ok(())
-        })?;
+        });
+        checked?;
     }
 
     #[test]
@@ -493,9 +487,6 @@ proptest! {
         thread_local! {
             static RING: KeyRing = KeyRing::new(vec![shared(None, SECRET, &[])], Vec::new());
         }
-        RING.with(|ring| {
-            prop_assert!(check(ring, &text).is_err());
-            Ok(())
-        })?;
+        prop_assert!(RING.with(|ring| check(ring, &text)).is_err());
     }
 }

@@ -98,7 +98,7 @@ impl Signer {
         let random = SystemRandom::new();
         match self {
             Signer::Secret(secret) => {
-                let hash = match &algorithm[2..] {
+                let hash = match algorithm.get(2..).unwrap_or_default() {
                     "384" => hmac::HMAC_SHA384,
                     "512" => hmac::HMAC_SHA512,
                     _ => hmac::HMAC_SHA256,
@@ -163,7 +163,7 @@ pub(crate) fn claims_with(changes: &Value) -> Value {
     claims
 }
 
-pub(crate) fn terms(algorithms: &[&str]) -> Terms {
+pub(super) fn terms(algorithms: &[&str]) -> Terms {
     let algorithms = algorithms.iter().map(|name| name.parse().unwrap()).collect();
     Terms { issuer: ISSUER.into(), audience: AUDIENCE.into(), algorithms }
 }
