@@ -230,7 +230,7 @@ impl Current {
                 },
             }
         }
-        Ok(Current { ring: KeyRing::new(fixed, remotes), api_keys: read.api_keys, policy: Policy::default() })
+        Ok(Current { ring: KeyRing::new(fixed, remotes), api_keys: read.api_keys, policy: Policy })
     }
 
     /// Whoever comes without a credential.

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 
 fn draft() -> KeyDraft {
-    let mut draft = KeyDraft::default();
-    draft.issuer = Some(ISSUER.to_owned());
-    draft.audience = Some(AUDIENCE.to_owned());
-    draft.secret = Some(SECRET.into());
-    draft
+    KeyDraft {
+        issuer: Some(ISSUER.to_owned()),
+        audience: Some(AUDIENCE.to_owned()),
+        secret: Some(SECRET.into()),
+        ..KeyDraft::default()
+    }
 }
 
 fn options() -> Options {
@@ -248,4 +249,56 @@ async fn while_published_keys_cannot_be_had_the_answer_is_unavailable() {
     let refusal = authority.authenticate(Some(&token(&json!({})))).await.unwrap_err();
     assert_eq!((refusal.code, refusal.detail("reason")), (Code::Unavailable, Some("keys_missing")));
     assert_eq!(reason(&authority, None).await, "missing");
+}
+
+#[tokio::test]
+#[ignore = "a measurement: cargo test --release --lib -- --ignored --nocapture cost_of"]
+async fn cost_of_a_check_by_algorithm() {
+    use crate::auth::token::testing::{check, public, shared};
+    use tokio::time::Instant;
+    let claims = Value::Object(claims(
+        &json!({"exp": 1_800_000_600, "iat": 1_799_999_999, "roles": ["member"], "org_id": "quant"}),
+    ));
+    let secret = Signer::Secret(SECRET.into());
+    let (rsa, p256, p384, ed) =
+        (Signer::rsa(aws_lc_rs::rsa::KeySize::Rsa2048), Signer::p256(), Signer::p384(), Signer::ed());
+    let signers = [
+        ("HS256", &secret),
+        ("RS256", &rsa),
+        ("PS256", &rsa),
+        ("ES256", &p256),
+        ("ES384", &p384),
+        ("EdDSA", &ed),
+    ];
+    for (algorithm, signer) in signers {
+        let key = match signer {
+            Signer::Secret(_) => shared(None, SECRET, &[]),
+            Signer::Rsa(..) | Signer::Ec(..) | Signer::Ed(..) => public(None, signer, &[algorithm]),
+        };
+        let ring = KeyRing::new(vec![key], Vec::new());
+        let token = signer.token(&json!({"alg": algorithm}), &claims);
+        let begun = Instant::now();
+        for _ in 0..2_000 {
+            assert!(check(&ring, &token).is_ok());
+        }
+        println!("{algorithm}: {:?} each, {} bytes", begun.elapsed() / 2_000, token.len());
+    }
+    let authority = authority();
+    let token = token(&json!({}));
+    let begun = Instant::now();
+    for _ in 0..2_000 {
+        assert!(authority.authenticate(Some(&token)).await.is_ok());
+    }
+    println!("remembered: {:?} each", begun.elapsed() / 2_000);
+    let begun = Instant::now();
+    for number in 0..2_000 {
+        let junk = format!("{}.{}.{number}", "e30", "e30");
+        assert!(authority.authenticate(Some(&junk)).await.is_err());
+    }
+    println!("junk: {:?} each", begun.elapsed() / 2_000);
+    let begun = Instant::now();
+    for _ in 0..10 {
+        drop(reqwest::Client::new());
+    }
+    println!("a client of HTTP: {:?} each", begun.elapsed() / 10);
 }

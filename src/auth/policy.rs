@@ -14,7 +14,7 @@ pub(super) struct Resolved {
 }
 
 /// Who may do what.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Policy;
 
 impl Policy {

@@ -144,7 +144,7 @@ impl Revocations {
     /// Puts a revocation into force. What it gives is to be stored. Fails with `BAD_REQUEST` or `TOO_MANY`.
     pub(super) fn add(&self, revocation: Revocation, now: DateTime<Utc>) -> Result<Unstored, Refusal> {
         let entry = Entry { at: now.timestamp(), what: revocation.into() };
-        let line = self.set.write().unwrap_or_else(PoisonError::into_inner).take(entry, self.lifetime)?;
+        let line = self.set.write().unwrap_or_else(PoisonError::into_inner).take(&entry, self.lifetime)?;
         Ok(Unstored(line))
     }
 
@@ -196,7 +196,7 @@ impl Set {
     }
 
     /// Takes in an entry and gives its line.
-    fn take(&mut self, entry: Entry, lifetime: Duration) -> Result<String, Refusal> {
+    fn take(&mut self, entry: &Entry, lifetime: Duration) -> Result<String, Refusal> {
         let now = entry.at;
         let (_, name) = self.entries_mut(&entry.what);
         if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
@@ -217,7 +217,7 @@ impl Set {
         }
         let at = entries.entry(name).or_insert(now);
         *at = now.max(*at);
-        let line = serde_json::to_string(&entry);
+        let line = serde_json::to_string(entry);
         line.map(|line| line + "\n").map_err(|_| Refusal::new(Code::Internal, "the revocation has no line"))
     }
 
@@ -257,9 +257,9 @@ fn read(path: &Path, lifetime: Duration) -> Result<(Set, usize), RevocationsErro
         };
         let damaged = || RevocationsError::Damaged { path: path.to_owned(), line: count };
         let entry: Entry = serde_json::from_str(line).map_err(|_| damaged())?;
-        set.take(entry, lifetime).map_err(|refusal| match refusal.code {
-            Code::TooMany => RevocationsError::TooMany { path: path.to_owned() },
-            _ => damaged(),
+        set.take(&entry, lifetime).map_err(|refusal| match refusal.code == Code::TooMany {
+            true => RevocationsError::TooMany { path: path.to_owned() },
+            false => damaged(),
         })?;
     }
     set.forget_tokens(Utc::now().timestamp(), lifetime);

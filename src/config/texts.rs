@@ -32,13 +32,11 @@ impl Value for Option<PathBuf> {
 impl Value for Vec<String> {
     fn read(text: &str, unit: &Unit) -> Option<Self> {
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-        match unit {
-            Unit::Algorithms => {
-                let is_name = |item: &str| item.bytes().all(|byte| byte.is_ascii_alphanumeric());
-                items.map(|item| is_name(item).then(|| item.to_owned())).collect()
-            }
-            _ => items.map(|origin| is_origin(origin).then(|| origin.to_ascii_lowercase())).collect(),
+        if matches!(unit, Unit::Algorithms) {
+            let is_name = |item: &str| item.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            return items.map(|item| is_name(item).then(|| item.to_owned())).collect();
         }
+        items.map(|origin| is_origin(origin).then(|| origin.to_ascii_lowercase())).collect()
     }
 
     fn show(&self, _: &Unit) -> Option<toml::Value> {

@@ -182,7 +182,7 @@ fn check(draft: ApiKeyDraft) -> Result<ApiKey, Vec<Fault>> {
         let rule = "must be sha256: and 64 hexadecimal digits, as `fanfare token api-key` prints it";
         faults.push(Fault::new("hash", rule));
     }
-    let mut read_time = |field, time: Option<&toml::value::Datetime>| match time.map(|time| moment(time)) {
+    let mut read_time = |field, time: Option<&toml::value::Datetime>| match time.map(moment) {
         None => None,
         Some(Some(time)) => Some(time),
         Some(None) => {

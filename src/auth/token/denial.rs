@@ -120,10 +120,8 @@ impl Denial {
 
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
-        let code = match denial {
-            Denial::KeysMissing => Code::Unavailable,
-            _ => Code::Unauthenticated,
-        };
+        let is_passing = denial == Denial::KeysMissing;
+        let code = if is_passing { Code::Unavailable } else { Code::Unauthenticated };
         let mut refusal = Refusal::new(code, denial.to_string()).with("reason", denial.reason());
         if let Some(claim) = denial.claim() {
             refusal = refusal.with("claim", claim);

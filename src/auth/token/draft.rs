@@ -225,10 +225,8 @@ fn all_fit(key: Key, terms: &Terms) -> Result<Key, KeyError> {
 
 /// The field that a key's error is about.
 fn at_key(field: &'static str, error: &KeyError) -> Fault {
-    match error {
-        KeyError::Unfit(..) | KeyError::NoneFits(_) => Fault::new("algorithms", error),
-        _ => Fault::new(field, error),
-    }
+    let is_about_algorithms = matches!(error, KeyError::Unfit(..) | KeyError::NoneFits(_));
+    Fault::new(if is_about_algorithms { "algorithms" } else { field }, error)
 }
 
 /// Reads a text file of bounded size.

@@ -105,31 +105,7 @@ impl Key {
         own: Option<Algorithm>,
         terms: &Terms,
     ) -> Result<Self, KeyError> {
-        let (decoding, numbers, fitting) = match parameters {
-            AlgorithmParameters::RSA(rsa) => {
-                let (n, e) = (number(&rsa.n)?, number(&rsa.e)?);
-                strength::rsa(&n, &e)?;
-                let decoding = DecodingKey::from_rsa_raw_components(&n, &e);
-                (decoding, [n, e].concat(), FITTING_RSA)
-            }
-            AlgorithmParameters::EllipticCurve(ec) => {
-                let fitting = match ec.curve {
-                    EllipticCurve::P256 => &[Algorithm::ES256] as &[_],
-                    EllipticCurve::P384 => &[Algorithm::ES384],
-                    _ => return Err(KeyError::Unsupported),
-                };
-                let point = [vec![4], number(&ec.x)?, number(&ec.y)?].concat();
-                strength::point(fitting, &point)?;
-                (DecodingKey::from_ec_der(&point), point, fitting)
-            }
-            AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
-                let point = number(&pair.x)?;
-                strength::point(FITTING_ED, &point)?;
-                (DecodingKey::from_ed_der(&point), point, FITTING_ED)
-            }
-            // A secret in a JWK set would be a published one.
-            _ => return Err(KeyError::Unsupported),
-        };
+        let (decoding, numbers, fitting) = read_numbers(parameters)?;
         let algorithms = match own {
             Some(own) if !fitting.contains(&own) => return Err(KeyError::Numbers),
             Some(own) => pin(terms, &[own], own)?,
@@ -198,6 +174,10 @@ impl Key {
     }
 }
 
+/// What a point with both its coordinates begins with (SEC 1, 2.3.3).
+const UNCOMPRESSED: u8 = 4;
+const FITTING_P256: &[Algorithm] = &[Algorithm::ES256];
+const FITTING_P384: &[Algorithm] = &[Algorithm::ES384];
 const FITTING_ED: &[Algorithm] = &[Algorithm::EdDSA];
 const FITTING_RSA: &[Algorithm] = &[
     Algorithm::RS256,
@@ -207,6 +187,35 @@ const FITTING_RSA: &[Algorithm] = &[
     Algorithm::PS384,
     Algorithm::PS512,
 ];
+
+type Numbers = (DecodingKey, Vec<u8>, &'static [Algorithm]);
+
+/// The key of its numbers, the numbers, and what it can do.
+fn read_numbers(parameters: &AlgorithmParameters) -> Result<Numbers, KeyError> {
+    if let AlgorithmParameters::RSA(rsa) = parameters {
+        let (n, e) = (number(&rsa.n)?, number(&rsa.e)?);
+        strength::rsa(&n, &e)?;
+        return Ok((DecodingKey::from_rsa_raw_components(&n, &e), [n, e].concat(), FITTING_RSA));
+    }
+    let (curve, point) = match parameters {
+        AlgorithmParameters::EllipticCurve(ec) => {
+            (&ec.curve, [vec![UNCOMPRESSED], number(&ec.x)?, number(&ec.y)?].concat())
+        }
+        AlgorithmParameters::OctetKeyPair(pair) => (&pair.curve, number(&pair.x)?),
+        // A secret in a JWK set would be a published one.
+        AlgorithmParameters::OctetKey(_) | AlgorithmParameters::Other(_) | _ => {
+            return Err(KeyError::Unsupported);
+        }
+    };
+    let (fitting, make): (_, fn(&[u8]) -> DecodingKey) = match () {
+        () if *curve == EllipticCurve::P256 => (FITTING_P256, DecodingKey::from_ec_der),
+        () if *curve == EllipticCurve::P384 => (FITTING_P384, DecodingKey::from_ec_der),
+        () if *curve == EllipticCurve::Ed25519 => (FITTING_ED, DecodingKey::from_ed_der),
+        () => return Err(KeyError::Unsupported),
+    };
+    strength::point(fitting, &point)?;
+    Ok((make(&point), point, fitting))
+}
 
 /// The algorithms of a key: those that its source asks for, else the usual one of its type.
 fn pin(terms: &Terms, fitting: &[Algorithm], usual: Algorithm) -> Result<Vec<Algorithm>, KeyError> {

@@ -155,9 +155,10 @@ pub(crate) fn claims() -> Value {
 pub(crate) fn claims_with(changes: &Value) -> Value {
     let mut claims = claims();
     for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-            _ => claims[name] = value.clone(),
+        if value.is_null() {
+            drop(claims.as_object_mut().unwrap().remove(name));
+        } else {
+            claims[name] = value.clone();
         }
     }
     claims

@@ -63,7 +63,7 @@ fn accepted(principal: &Principal) -> String {
     let proof = match principal.credential() {
         Credential::Token { key, .. } => format!("a token of key {key}"),
         Credential::ApiKey { id } => format!("API key {id}"),
-        _ => "nothing".to_owned(),
+        Credential::None | _ => "nothing".to_owned(),
     };
     let until = match principal.expires_at() {
         Some(time) => format!("until {}", time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
@@ -101,4 +101,54 @@ fn contents(credential: &str) -> String {
         let _ = writeln!(out, "  {name}: {}{time}", harmless(&value.to_string()));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use serde_json::json;
+
+    const SECRET: &str = "w8KfZ3qTn1vXsY5uRb7cGd2eHj4kLm6P";
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn check(credential: &str, variables: &[(&str, &str)]) -> Result<(), Failure> {
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned())
+        };
+        let line = ["check", credential, "--set", "store=memory"];
+        let environment = Environment { variable: &variable, names: Vec::new() };
+        run(&Line::parse_from(line).arguments, &environment)
+    }
+
+    fn signed(claims: &Value) -> String {
+        fanfare::auth::token::sign(SECRET, None, claims.as_object().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_right_token_ends_with_success_a_wrong_one_with_failure_and_no_authentication_is_a_usage_error() {
+        let settings =
+            [("FANFARE_JWT_SECRET", SECRET), ("FANFARE_JWT_ISSUER", "i"), ("FANFARE_JWT_AUDIENCE", "a")];
+        let exp = chrono::Utc::now().timestamp() + 60;
+        let right = signed(&json!({"iss": "i", "aud": "a", "sub": "ada", "exp": exp}));
+        assert!(check(&right, &settings).is_ok());
+        let wrong = signed(&json!({"iss": "i", "aud": "b", "sub": "ada", "exp": exp}));
+        assert!(matches!(check(&wrong, &settings), Err(Failure::Told)));
+        assert!(matches!(check(&right, &[]), Err(Failure::Usage(_))));
+        assert!(matches!(check(&right, &settings[..2]), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn what_a_token_says_is_shown_harmlessly_with_its_times_as_dates() {
+        let token = signed(&json!({"iss": "i\u{202e}\u{1b}[2J", "exp": 1_800_000_000}));
+        let shown = contents(&token);
+        assert!(shown.contains("exp: 1800000000 (2027-01-15T08:00:00+00:00)"), "{shown}");
+        assert!(!shown.contains(['\u{202e}', '\u{1b}']), "{shown}");
+        assert_eq!(contents("ffk_ci_00"), "");
+    }
 }
