@@ -133,8 +133,9 @@ impl Authority {
             Some(key) if is_api_key(key) => guard.by_api_key(&current, key),
             Some(token) => guard.by_token(&current, token).await,
         };
-        known.inspect_err(|_| {
+        known.inspect_err(|refusal| {
             guard.options.metrics.credentials_refused.inc();
+            tracing::debug!(%refusal, "a credential was refused");
         })
     }
 
@@ -180,17 +181,19 @@ impl Authority {
         guard.revocations.store(unstored).await
     }
 
-    /// Reads the policy again. Fails with what is wrong with it; the old one then stays in force.
+    /// Reads the policy again. Fails with `BAD_REQUEST` and what is wrong with it; the old one then stays in force.
+    ///
+    /// Cancel safety: yes; the old policy then stays in force.
     pub async fn reload(&self) -> Result<(), Refusal> {
         let Some(guard) = &self.0.guard else { return Ok(()) };
         let _one = guard.reloading.lock().await;
-        let old = guard.current();
-        let next = Current::read(&guard.options, old.ring.remotes(), &self.0.changes).map_err(|error| {
+        let (old, options, changes) = (guard.current(), guard.options.clone(), self.0.changes.clone());
+        let read = tokio::task::spawn_blocking(move || Current::read(&options, old.ring.remotes(), &changes));
+        let read = read.await.map_err(|_| Refusal::new(Code::Internal, "reading the policy has failed"))?;
+        let next = read.map_err(|error| {
             tracing::warn!(%error, "the policy was not loaded; the old one stays in force");
-            Refusal::new(
-                Code::BadRequest,
-                format!("the policy was not loaded, and the old one stays in force; {error}"),
-            )
+            let message = format!("the policy was not loaded, and the old one stays in force; {error}");
+            Refusal::new(Code::BadRequest, message)
         })?;
         *guard.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         tell(&self.0.changes);
