@@ -6,10 +6,10 @@
 
 use super::{
     AuthorityError, Options, Principal,
-    policy::Policy,
     principal::Proof,
     revocations::Revocations,
     sections,
+    stand_in::{Policy, PolicyProblem, Variables},
     token::{
         ApiKey, ApiKeys, Compact, Denial, KeyRing, Remote, Source, TOKEN_BYTES_MAX, Verified, is_api_key,
         verify,
@@ -226,19 +226,19 @@ impl Current {
                                 tell(&changes)
                             });
                         remotes.push(Arc::new(started.map_err(|rule| {
-                            let place = "jwks_url".to_owned();
-                            AuthorityError::Policy(vec![sections::PolicyProblem { place, rule }])
+                            let at = "jwks_url".to_owned();
+                            AuthorityError::Policy(vec![PolicyProblem { at, given: None, rule }])
                         })?));
                     }
                 },
             }
         }
-        Ok(Current { ring: KeyRing::new(fixed, remotes), api_keys: read.api_keys, policy: Policy })
+        Ok(Current { ring: KeyRing::new(fixed, remotes), api_keys: read.api_keys, policy: read.policy })
     }
 
     /// Whoever comes without a credential.
     fn nobody(&self) -> Result<Principal, Refusal> {
-        let resolved = self.policy.anonymous().ok_or(Denial::Missing)?;
+        let resolved = self.policy.anonymous()?.ok_or(Denial::Missing)?;
         Ok(Principal::of(Proof::None, resolved))
     }
 }
@@ -260,7 +260,11 @@ impl Guard {
         if self.revocations.covers_api_key(key.id(), key.subject(), key.issued_at()) {
             return Err(Denial::Revoked.into());
         }
-        let resolved = current.policy.resolve_api_key(&key)?;
+        let mut variables = Variables::default();
+        for (name, values) in key.variables() {
+            variables.set(name, values.clone());
+        }
+        let resolved = current.policy.resolve_api_key(key.subject(), key.roles(), &variables)?;
         Ok(Principal::of(Proof::ApiKey(key), resolved))
     }
 

@@ -8,11 +8,10 @@
 mod authority;
 mod grant;
 mod options;
-mod policy;
 mod principal;
 mod revocations;
 mod sections;
-/// Tokens and keys.
+mod stand_in;
 pub mod token;
 mod view;
 
@@ -21,5 +20,5 @@ pub use grant::Grant;
 pub use options::{AuthorityError, Options};
 pub use principal::{Credential, Principal};
 pub use revocations::{Keeping, RevocationsError};
-pub use sections::PolicyProblem;
+pub use stand_in::PolicyProblem;
 pub use view::View;

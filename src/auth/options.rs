@@ -2,7 +2,8 @@
 
 use super::{
     revocations::{Keeping, RevocationsError},
-    sections::{self, PolicyProblem},
+    sections,
+    stand_in::PolicyProblem,
     token::{FetchTimes, KeyDraft, Lookup, TimeRules},
 };
 use crate::metrics::Metrics;

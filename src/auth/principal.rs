@@ -2,7 +2,7 @@
 
 use super::{
     Grant, View,
-    policy::Resolved,
+    stand_in::Resolved,
     token::{ApiKey, Verified},
 };
 use crate::{
@@ -88,7 +88,7 @@ impl Principal {
                 (key.subject(), Credential::ApiKey { id: key.id().into() }, key.expires_at())
             }
         };
-        let Resolved { grant, view } = resolved;
+        let Resolved { grant, view, .. } = resolved;
         let subject = subject.into();
         Principal(Arc::new(Parts { subject, credential, grant, view, expires_at, proof }))
     }

@@ -69,7 +69,7 @@ impl Config {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Vec<(&'static str, String)> {
         let problems = self.auth_options(Metrics::new()).check(environment);
-        let told = problems.into_iter().map(|problem| match Setting::find(&problem.place) {
+        let told = problems.into_iter().map(|problem| match Setting::find(&problem.at) {
             Some(setting) => (setting.name, problem.rule),
             None => ("policy", problem.to_string()),
         });

@@ -235,6 +235,6 @@ fn the_problems_of_a_policy_are_told_with_their_line_and_field() {
     let policy = file("\n[[keys]]\nissuer = \"a\"\nsecret_env = \"SIGNING\"\n");
     let refused = problems(load_with(None, &[flag("policy", path(&policy))], &[("SIGNING", SECRET)]));
     assert_eq!(refused.len(), 1, "{refused:?}");
-    let expected = format!("policy (flag --set): {} line 2, keys[0].audience: is required", path(&policy));
+    let expected = format!("policy (flag --set): {}: keys[0] (line 2), audience: is required", path(&policy));
     assert!(refused[0].starts_with(&expected), "{refused:?}");
 }
