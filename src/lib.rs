@@ -30,8 +30,8 @@ pub mod metrics;
 pub mod platform;
 pub mod protocol;
 mod serve;
-mod threads;
 pub mod server;
+mod threads;
 
 pub use serve::{ServeError, Server, serve};
 pub use threads::runtime_builder;

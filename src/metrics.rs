@@ -64,6 +64,10 @@ counts! {
     slow_consumers_closed: Counter = Counter::default();
     /// Seconds of a commit of the log, group by group.
     log_append_seconds: Histogram = Histogram::new([0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0]);
+    /// Credentials that were refused, whatever the reason; also requests without one where one is needed.
+    credentials_refused: Counter = Counter::default();
+    /// Fetches of a login server's keys that failed; the keys that were had stay in use.
+    key_fetches_failed: Counter = Counter::default();
     /// Events of a commit of the log.
     log_append_events: Histogram = Histogram::new([1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0]);
     /// The offset of the last event in the log.

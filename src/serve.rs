@@ -1,14 +1,14 @@
 //! Builds a server out of its rooms, by the settings, and runs it to its end.
 
 use crate::{
-    auth::Principal,
+    auth::{self, Authority, AuthorityError, MaskKey, Principal},
     bus::Bus,
     config::{Config, Store},
     event::NewEvent,
     fanout::Fanout,
     graphql::{self, GuardOptions},
     hub::Hub,
-    log::{Log, MemoryLog, OnCommit, OpenError, SqliteLog},
+    log::{Log, MemoryLog, OnCommit, OpenError, Secret, SqliteLog},
     metrics::Metrics,
     platform::sample::SampleFeed,
     server::{self, App},
@@ -27,6 +27,9 @@ pub enum ServeError {
     /// The threads could not be started.
     #[error("the server's threads cannot be started: {0}")]
     Threads(#[from] io::Error),
+    /// Authentication is not set up as it should be.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// The fan-out ended by itself, which is a defect; the cause is in the log output.
     #[error("the fan-out has stopped; the server ends rather than stay silent")]
     FanoutStopped,
@@ -36,6 +39,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     threads: Threads,
+    authority: Authority,
     hub: Hub,
     fanout: Fanout,
     worker: JoinHandle<()>,
@@ -48,7 +52,9 @@ impl Server {
     pub fn open(config: &Config) -> Result<Server, ServeError> {
         let metrics = Metrics::new();
         let bus = Bus::new(&config.bus_options());
-        let log = open_log(config, &bus, &metrics)?;
+        let (log, secret) = open_log(config, &bus, &metrics)?;
+        let mask_key = MaskKey::new(secret.key(MaskKey::PURPOSE));
+        let authority = Authority::new(auth::Options { mask_key, ..config.auth_options(metrics.clone()) })?;
         let hub = Hub::new(log, bus, metrics, config.event_limits());
         let schema = graphql::schema(hub.clone(), &config.graphql_options());
         let guard = GuardOptions::default().for_schema(&graphql::sdl(&schema));
@@ -57,7 +63,12 @@ impl Server {
         let (fanout, worker) = Fanout::start(hub.clone(), threads.fanout());
         let parts = (hub.clone(), fanout.clone(), schema);
         let app = App::new(parts, threads.sockets().clone(), config.server_options(guard));
-        Ok(Server { threads, hub, fanout, worker, app, demo: config.demo })
+        Ok(Server { threads, authority, hub, fanout, worker, app, demo: config.demo })
+    }
+
+    /// Who is known here, for programs that revoke or reload from inside the process.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// The pipeline, for programs that publish or follow from inside the process.
@@ -105,7 +116,8 @@ pub async fn serve(
     Server::open(&config)?.run(listener, shutdown).await
 }
 
-fn open_log(config: &Config, bus: &Bus, metrics: &Metrics) -> Result<Arc<dyn Log>, OpenError> {
+/// The log, and the secret that belongs to it.
+fn open_log(config: &Config, bus: &Bus, metrics: &Metrics) -> Result<(Arc<dyn Log>, Secret), OpenError> {
     let on_commit: OnCommit = {
         let bus = bus.clone();
         Box::new(move |batch| bus.publish(batch))
@@ -113,8 +125,14 @@ fn open_log(config: &Config, bus: &Bus, metrics: &Metrics) -> Result<Arc<dyn Log
     let metrics = metrics.clone();
     let on_append = Box::new(move |events, took| metrics.appended(events, took));
     Ok(match config.store {
-        Store::Memory => Arc::new(MemoryLog::open(config.memory_options(on_append), on_commit)),
-        Store::Sqlite => Arc::new(SqliteLog::open(config.sqlite_options(on_append), on_commit)?),
+        Store::Memory => {
+            (Arc::new(MemoryLog::open(config.memory_options(on_append), on_commit)), Secret::random()?)
+        }
+        Store::Sqlite => {
+            let log = SqliteLog::open(config.sqlite_options(on_append), on_commit)?;
+            let secret = log.secret().clone();
+            (Arc::new(log), secret)
+        }
     })
 }
 

@@ -79,7 +79,9 @@ impl Drop for Aside {
 /// On Linux a thread has a nice value of its own; on other systems it is the process's, and stays as it is.
 fn give_way() {
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(std::env::var("NICE").ok().and_then(|n| n.parse().ok()).unwrap_or(SOCKETS_NICE)) {
+    if let Err(error) =
+        rustix::process::nice(std::env::var("NICE").ok().and_then(|n| n.parse().ok()).unwrap_or(SOCKETS_NICE))
+    {
         tracing::debug!(%error, "a thread's priority stays as it is");
     }
 }

@@ -8,18 +8,24 @@
 mod authority;
 mod explain;
 mod grant;
-mod policy;
 mod mask;
+mod options;
+mod policy;
 mod principal;
+mod revocations;
+mod sections;
+pub mod token;
 mod view;
 
 pub use authority::{Authority, Revocation};
 pub use explain::Explanation;
 pub use grant::Grant;
-pub use policy::{Claims, Policy, PolicyProblem, PolicyProblems, Resolved, Section, Variables};
 pub use mask::{
     Action, MASKS_MAX, Mask, MaskDraft, MaskKey, MaskProblem, MaskProblems, Masks, PATH_SEGMENTS_MAX,
     PATTERNS_MAX,
 };
+pub use options::{AuthorityError, Options};
+pub use policy::{Claims, Policy, PolicyProblem, PolicyProblems, Resolved, Section, Variables};
 pub use principal::{Credential, Principal};
+pub use revocations::{Keeping, RevocationsError};
 pub use view::View;

@@ -16,14 +16,17 @@ pub use file::Section;
 pub use node::{PolicyProblem, PolicyProblems};
 pub use template::Variables;
 
-use super::{Grant, View};
+use super::{Grant, MaskDraft, MaskKey, MaskProblem, MaskProblems, Masks, View};
 use crate::{
     error::{Code, Refusal},
     event::Rule,
 };
 use claims::{Mapping, ROLES_MAX};
 use rules::{Filled, Role, RuleDraft};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use template::Template;
 
 /// The claims of a token whose signature was verified.
@@ -40,6 +43,7 @@ pub struct Policy {
     keys: Vec<Section>,
     api_keys: Vec<Section>,
     masks: Vec<Section>,
+    masked: Option<Arc<Masks>>,
 }
 
 /// What somebody may do and see.
@@ -66,6 +70,7 @@ impl Default for Policy {
             keys: Vec::new(),
             api_keys: Vec::new(),
             masks: Vec::new(),
+            masked: None,
         }
     }
 }
@@ -99,7 +104,7 @@ impl Policy {
             );
             origins.push(format!("claim {path}"));
         }
-        all.resolved(subject, origins.join(" and "))
+        self.resolved(all, subject, origins.join(" and "))
     }
 
     /// What these roles give somebody whose variables are known without a token: an API key. Fails with `TOO_MANY`.
@@ -111,7 +116,7 @@ impl Policy {
     ) -> Result<Resolved, Refusal> {
         let mut all = Joined::default();
         self.add_roles(&mut all, roles, variables, &|_| "a variable of the API key".to_owned());
-        all.resolved(subject, whence(roles, "of the API key"))
+        self.resolved(all, subject, whence(roles, "of the API key"))
     }
 
     /// What those may do who have no credential; `None` when they are refused. Fails with `TOO_MANY`.
@@ -119,7 +124,7 @@ impl Policy {
         let Some(roles) = &self.anonymous else { return Ok(None) };
         let mut all = Joined::default();
         self.add_roles(&mut all, roles, &Variables::default(), &|_| "which needs a credential".to_owned());
-        all.resolved("anonymous", whence(roles, "of those without a credential")).map(Some)
+        self.resolved(all, "anonymous", whence(roles, "of those without a credential")).map(Some)
     }
 
     /// Does it know the role?
@@ -142,9 +147,42 @@ impl Policy {
         &self.api_keys
     }
 
-    /// The sections `[[masks]]`, in their order.
-    pub fn masks(&self) -> &[Section] {
-        &self.masks
+    /// What is masked, once [`Policy::mask`] has read it.
+    pub fn masks(&self) -> Option<&Masks> {
+        self.masked.as_deref()
+    }
+
+    /// Reads the sections `[[masks]]`; hashes are made with this key. Fails with everything that is wrong with them.
+    pub(super) fn mask(&mut self, key: MaskKey) -> Result<(), Vec<PolicyProblem>> {
+        let drafts: Vec<Result<MaskDraft, PolicyProblem>> = self.masks.iter().map(Section::read).collect();
+        let wrong: Vec<PolicyProblem> = drafts.iter().filter_map(|draft| draft.clone().err()).collect();
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let masks = Masks::new(drafts.into_iter().flatten().collect(), key);
+        let masks = masks.and_then(|masks| masks.check_roles(|role| self.knows(role)).map(|()| masks));
+        self.masked = Some(Arc::new(masks.map_err(|problems| self.placed(problems))?));
+        Ok(())
+    }
+
+    /// The problems of masks, with the lines where these stand.
+    fn placed(&self, problems: MaskProblems) -> Vec<PolicyProblem> {
+        let line = |place: &str| {
+            let names =
+                |section: &&Section| section.at.split(' ').next().is_some_and(|at| place.starts_with(at));
+            self.masks.iter().find(names)?.at.split_once(' ').map(|(_, line)| line)
+        };
+        let place = |MaskProblem { place, given, allowed: rule }: MaskProblem| {
+            let at = line(&place).map_or_else(|| place.clone(), |line| format!("{place} {line}"));
+            PolicyProblem { at, given: Some(given), rule }
+        };
+        problems.0.into_iter().map(place).collect()
+    }
+
+    fn resolved(&self, all: Joined, subject: &str, origin: String) -> Result<Resolved, Refusal> {
+        let (roles, grant, notes) = all.granted(origin)?;
+        let view = self.masked.as_ref().map(|masks| masks.view(&roles, |role| self.knows(role)));
+        Ok(Resolved { subject: subject.into(), roles, grant, view: view.unwrap_or_else(View::whole), notes })
     }
 
     fn add_roles(
@@ -215,7 +253,7 @@ impl Joined {
         }
     }
 
-    fn resolved(self, subject: &str, mut origin: String) -> Result<Resolved, Refusal> {
+    fn granted(self, mut origin: String) -> Result<(Vec<Box<str>>, Grant, Vec<String>), Refusal> {
         let count = self.roles.len();
         if count > ROLES_MAX {
             let allowed = format!("{ROLES_MAX} roles of one credential");
@@ -230,13 +268,7 @@ impl Joined {
             message: format!("{}; it comes from {origin}", refusal.message).into(),
             ..refusal.with("grant", origin.clone())
         })?;
-        Ok(Resolved {
-            subject: subject.into(),
-            roles: self.roles.into_iter().collect(),
-            grant: grant.from_origin(&origin),
-            view: View::whole(),
-            notes: self.notes,
-        })
+        Ok((self.roles.into_iter().collect(), grant.from_origin(&origin), self.notes))
     }
 }
 

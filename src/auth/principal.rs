@@ -1,6 +1,10 @@
 //! Who speaks.
 
-use super::{Grant, View};
+use super::{
+    Grant, View,
+    policy::Resolved,
+    token::{ApiKey, Verified},
+};
 use crate::{
     error::Refusal,
     event::{EventFilter, NewEvent},
@@ -15,10 +19,25 @@ pub struct Principal(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     subject: Box<str>,
+    roles: Box<[Box<str>]>,
     credential: Credential,
     grant: Grant,
     view: View,
     expires_at: Option<DateTime<Utc>>,
+    proof: Proof,
+}
+
+/// What is kept of a credential, so that a review needs it no more.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    /// There was none.
+    None,
+    /// None is needed: the server itself, or everybody on a server without authentication.
+    Trusted,
+    /// A token's verified claims.
+    Token(Verified),
+    /// An API key.
+    ApiKey(Arc<ApiKey>),
 }
 
 /// What a principal proved itself with.
@@ -41,8 +60,11 @@ pub enum Credential {
     },
 }
 
+/// The name of whoever has none.
+const ANONYMOUS: &str = "anonymous";
+
 impl Principal {
-    /// A principal with what it may do and see, until its credential expires.
+    /// A principal with what it may do and see, until its credential expires. No review ever changes it.
     pub fn new(
         subject: &str,
         credential: Credential,
@@ -50,17 +72,44 @@ impl Principal {
         view: View,
         expires_at: Option<DateTime<Utc>>,
     ) -> Self {
-        Principal(Arc::new(Parts { subject: subject.into(), credential, grant, view, expires_at }))
+        let proof = Proof::Trusted;
+        let (subject, roles) = (subject.into(), Box::default());
+        Principal(Arc::new(Parts { subject, roles, credential, grant, view, expires_at, proof }))
+    }
+
+    /// Whoever has shown this, with what that gives.
+    pub(super) fn of(proof: Proof, resolved: Resolved) -> Self {
+        let (credential, expires_at) = match &proof {
+            Proof::None | Proof::Trusted => (Credential::None, None),
+            Proof::Token(token) => {
+                let credential =
+                    Credential::Token { id: token.id().map(Into::into), key: token.key().into() };
+                (credential, Some(token.expires_at()))
+            }
+            Proof::ApiKey(key) => (Credential::ApiKey { id: key.id().into() }, key.expires_at()),
+        };
+        let Resolved { subject, roles, grant, view, .. } = resolved;
+        let roles = roles.into();
+        Principal(Arc::new(Parts { subject, roles, credential, grant, view, expires_at, proof }))
+    }
+
+    pub(super) fn proof(&self) -> &Proof {
+        &self.0.proof
     }
 
     /// Nobody in particular, who may do everything: everybody on a server without authentication, and the server itself.
     pub fn anonymous() -> Self {
-        Principal::new("anonymous", Credential::None, Grant::everything(), View::whole(), None)
+        Principal::new(ANONYMOUS, Credential::None, Grant::everything(), View::whole(), None)
     }
 
     /// Its name: the token's subject.
     pub fn subject(&self) -> &str {
         &self.0.subject
+    }
+
+    /// The names of its roles, sorted, those included that the policy does not know.
+    pub fn roles(&self) -> &[Box<str>] {
+        &self.0.roles
     }
 
     /// What it proved itself with.
@@ -78,7 +127,8 @@ impl Principal {
         &self.0.view
     }
 
-    /// When its credential ends.
+    /// When its credential ends: the moment of `exp` itself. A token that is accepted for one request in the leeway after it
+    /// opens nothing that lasts.
     pub fn expires_at(&self) -> Option<DateTime<Utc>> {
         self.0.expires_at
     }

@@ -19,6 +19,7 @@ mod signals;
 mod tail;
 mod target;
 mod terminal;
+mod token;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::{ffi::OsString, fmt, io, process::ExitCode};
@@ -57,6 +58,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Check or count what is stored in a data directory.
     Log(log::Arguments),
+    /// Make and check credentials.
+    Token(Box<token::Arguments>),
 }
 
 /// Why a command ended without having done its work.
@@ -112,6 +115,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: &E
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment),
         Command::Explain(arguments) => explain::run(&arguments, environment),
         Command::Log(arguments) => log::run(&arguments, environment),
+        Command::Token(arguments) => token::run(&arguments, environment),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     match &failure {

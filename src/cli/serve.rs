@@ -46,6 +46,9 @@ fn log_settings(loaded: &Loaded) {
     for (setting, value, source) in loaded.changed() {
         tracing::info!(setting, %value, %source, "not the default");
     }
+    if loaded.config.has_authentication() {
+        return;
+    }
     tracing::info!(
         "no authentication is configured: serving loopback only, everybody there may read and publish"
     );

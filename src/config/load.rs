@@ -239,13 +239,15 @@ impl<'a> Reading<'a> {
 
     /// Rules that concern more than one setting, for those that are fine alone.
     fn check_together(&mut self) {
-        if !self.config.listen.ip().to_canonical().is_loopback() {
+        self.check_authentication();
+        if !self.config.listen.ip().to_canonical().is_loopback() && !self.config.has_authentication() {
             let given = self.config.listen.to_string();
             self.refuse(
                 "listen",
                 &given,
                 "a loopback address (127.0.0.1 or [::1]) as long as the server has no authentication, since whoever \
-                 reaches it may read and publish everything; let a proxy that authenticates forward to it",
+                 reaches it may read and publish everything; set policy, jwt_secret, jwks_url or jwks_file, or let a proxy \
+                 that authenticates forward to it",
             );
         }
         let Config { data_bytes_max, request_bytes_max, document_bytes_max, mailbox_bytes_max, .. } =
@@ -263,9 +265,23 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn refuse(&mut self, name: &str, given: &str, allowed: &str) {
+    fn check_authentication(&mut self) {
+        for (name, rule) in self.config.authentication_problems(self.env) {
+            // A setting that could not be read is told already.
+            if self.problems.iter().all(|problem| problem.setting != name || problem.given.is_none()) {
+                let source = self.source_of(name);
+                self.problems.push(Problem::new(name, source, None, rule));
+            }
+        }
+    }
+
+    fn source_of(&self, name: &str) -> Source {
         let source = self.sources.iter().find(|(setting, _)| setting.name == name);
-        let source = source.map_or(Source::Default, |(_, source)| source.clone());
+        source.map_or(Source::Default, |(_, source)| source.clone())
+    }
+
+    fn refuse(&mut self, name: &str, given: &str, allowed: &str) {
+        let source = self.source_of(name);
         self.problems.push(Problem::new(name, source, Some(given), allowed));
     }
 }

@@ -194,3 +194,47 @@ fn help_and_readme_name_every_setting_with_its_variables() {
     }
     assert_eq!(table.lines().count(), TABLE.len() + 2);
 }
+
+const SECRET: &str = "w8KfZ3qTn1vXsY5uRb7cGd2eHj4kLm6P";
+
+#[test]
+fn one_key_from_settings_turns_authentication_on_and_lets_the_server_leave_loopback() {
+    let all = [
+        flag("jwt_secret", SECRET),
+        flag("jwt_issuer", "https://login.example.org"),
+        flag("jwt_audience", "fanfare"),
+        flag("listen", "0.0.0.0:8080"),
+    ];
+    let loaded = load_with(None, &all, &[]).unwrap();
+    assert!(loaded.config.has_authentication());
+    assert!(loaded.config.auth_options(crate::metrics::Metrics::new()).is_configured());
+    assert!(!format!("{loaded:?}{}", print(&loaded)).contains(SECRET));
+    let url = load_with(None, &all[1..], &[("JWKS_URL", "https://login.example.org/jwks.json")]).unwrap();
+    assert_eq!(url.config.jwks_url.as_deref(), Some("https://login.example.org/jwks.json"));
+    assert!(load_with(None, &all[3..], &[]).is_err());
+}
+
+#[test]
+fn a_key_that_is_weak_or_alone_is_a_problem_that_names_the_setting() {
+    let refused = problems(load_with(None, &[flag("jwt_secret", "hunter2")], &[]));
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    assert!(refused[0].starts_with("jwt_issuer (default): is required"), "{refused:?}");
+    assert!(refused[1].starts_with("jwt_audience (default): is required"), "{refused:?}");
+    assert!(refused[2].starts_with("jwt_secret (flag --set): the secret has 7 bytes"), "{refused:?}");
+    assert!(!refused.concat().contains("hunter2"));
+
+    let alone = problems(load_with(None, &[flag("jwt_issuer", "a")], &[]));
+    assert!(alone[0].starts_with("jwt_issuer (flag --set): does nothing by itself"), "{alone:?}");
+    let both = [flag("jwt_issuer", "a"), flag("jwt_audience", "b")];
+    let http = problems(load_with(None, &both, &[("FANFARE_JWKS_URL", "http://login.example.org/")]));
+    assert!(http[0].starts_with("jwks_url (environment variable FANFARE_JWKS_URL)"), "{http:?}");
+}
+
+#[test]
+fn the_problems_of_a_policy_are_told_with_their_line_and_field() {
+    let policy = file("\n[[keys]]\nissuer = \"a\"\nsecret_env = \"SIGNING\"\n");
+    let refused = problems(load_with(None, &[flag("policy", path(&policy))], &[("SIGNING", SECRET)]));
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    let expected = format!("policy (flag --set): {}: keys[0] (line 2), audience: is required", path(&policy));
+    assert!(refused[0].starts_with(&expected), "{refused:?}");
+}

@@ -6,11 +6,13 @@
 //! setting, where it came from, what was given and what is allowed; a secret is never shown.
 //! Not here: the process environment, which only `main.rs` reads.
 
+mod authentication;
 mod file;
 mod load;
 mod problem;
 mod show;
 mod table;
+mod texts;
 mod value;
 
 pub use load::{Flag, Loaded, load};

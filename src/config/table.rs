@@ -73,7 +73,11 @@ macro_rules! settings {
     };
 }
 
-const RETENTION_AGE: Unit = Unit::Time(Duration::from_secs(1), Duration::from_secs(10 * 365 * 86_400));
+/// Ten years: longer times are typing errors, too.
+const YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+const MINUTE: Duration = Duration::from_secs(60);
+const LEEWAY_MAX: Duration = MINUTE;
+const RETENTION_AGE: Unit = Unit::Time(Duration::from_secs(1), YEARS);
 const RETENTION_EVENTS: Unit = Unit::Count(1, 1 << 48);
 const RETENTION_BYTES: Unit = Unit::Bytes(MIB, 1 << 50);
 
@@ -83,7 +87,7 @@ const TICK: Duration = Duration::from_millis(1);
 
 settings! {
     listen: SocketAddr = "127.0.0.1:8080", Unit::Address, Some("--listen"), ["FANFARE_LISTEN", "HOST", "PORT"],
-        "Address and port to serve on; HOST and PORT each replace their part. Loopback only while there is no authentication.";
+        "Address and port to serve on; HOST and PORT each replace their part. Loopback only without authentication.";
     data_dir: PathBuf = "./data", Unit::Path, Some("--data-dir"), ["FANFARE_DATA_DIR"],
         "Directory of the embedded log; created when it is missing.";
     store: Store = "sqlite", Unit::Choice(value::STORES), Some("--store"), ["FANFARE_STORE"],
@@ -98,6 +102,24 @@ settings! {
         "Publish a sample feed, marked as such by its source.";
     github_webhook_secret: Option<Secret> = "", Unit::Secret, None, ["FANFARE_GITHUB_WEBHOOK_SECRET"],
         "Secret that GitHub signs its webhooks with; without it /webhooks/github refuses everything.";
+    policy: Option<PathBuf> = "", Unit::Path, None, ["FANFARE_POLICY"],
+        "File (TOML) that says who may do what: keys, API keys, roles, masks. It, or one of the next three, turns authentication on.";
+    jwt_secret: Option<Secret> = "", Unit::Secret, None, ["FANFARE_JWT_SECRET"],
+        "Shared secret of at least 32 random bytes that tokens are signed with (HS256).";
+    jwks_url: Option<String> = "", Unit::Text, None, ["FANFARE_JWKS_URL", "JWKS_URL"],
+        "Where a login server publishes its keys; https, or http on loopback. Fetched again every 10 minutes and for unknown keys.";
+    jwks_file: Option<PathBuf> = "", Unit::Path, None, ["FANFARE_JWKS_FILE"],
+        "File with a JWK set of public keys.";
+    jwt_issuer: Option<String> = "", Unit::Text, None, ["FANFARE_JWT_ISSUER"],
+        "What the claim iss must be, for the keys of these settings; required with them.";
+    jwt_audience: Option<String> = "", Unit::Text, None, ["FANFARE_JWT_AUDIENCE"],
+        "What the claim aud must be or contain, for the keys of these settings; required with them.";
+    jwt_algorithms: Vec<String> = "", Unit::Algorithms, None, ["FANFARE_JWT_ALGORITHMS"],
+        "Accepted algorithms for the keys of these settings; without it the usual one of each key's type.";
+    jwt_leeway: Duration = "5s", Unit::Time(Duration::ZERO, LEEWAY_MAX), None, ["FANFARE_JWT_LEEWAY"],
+        "By how much the clocks of login server and this server may differ.";
+    jwt_lifetime_max: Duration = "8784h", Unit::Time(MINUTE, YEARS), None, ["FANFARE_JWT_LIFETIME_MAX"],
+        "How far ahead a token's exp may lie; so long the revocation of a token is kept.";
     origins: Vec<String> = "", Unit::Origins, None, ["FANFARE_ORIGINS"],
         "Browser origins that may connect, beside the server's own.";
     data_bytes_max: usize = "256KiB", Unit::Bytes(1, 64 * MIB), None, ["FANFARE_DATA_BYTES_MAX"],

@@ -34,6 +34,10 @@ pub enum Unit {
     Switch,
     /// Text that is never shown.
     Secret,
+    /// One line of text, or nothing.
+    Text,
+    /// Names of algorithms, with commas between them.
+    Algorithms,
     /// Origins of web pages, with commas between them.
     Origins,
     /// Bytes, from the least to the most.
@@ -62,6 +66,10 @@ impl Unit {
             Unit::Choice(names) => names.join(" or "),
             Unit::Switch => "true or false".to_owned(),
             Unit::Secret => "one line of text that is not empty".to_owned(),
+            Unit::Text => "one line of at most 1024 bytes of text".to_owned(),
+            Unit::Algorithms => {
+                "names such as ES256, a list in the file, commas between them elsewhere".to_owned()
+            }
             Unit::Origins => {
                 "origins such as https://app.example.org, a list in the file, commas between them elsewhere"
                     .to_owned()
@@ -227,39 +235,13 @@ impl Value for Option<Secret> {
     }
 }
 
-impl Value for Vec<String> {
-    fn read(text: &str, _: &Unit) -> Option<Self> {
-        let origins = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
-        origins.map(|origin| is_origin(origin).then(|| origin.to_ascii_lowercase())).collect()
-    }
-
-    fn show(&self, _: &Unit) -> Option<toml::Value> {
-        Some(self.clone().into())
-    }
-}
-
-/// Is it scheme, host and perhaps port, as browsers send it (RFC 6454, section 6.2)?
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, rest)) = text.split_once("://") else { return false };
-    let host = match rest.rsplit_once(':') {
-        // A colon inside brackets belongs to an IPv6 address.
-        Some((host, port)) if !port.ends_with(']') => match read_port(port) {
-            Some(_) => host,
-            None => return false,
-        },
-        Some(_) | None => rest,
-    };
-    matches!(scheme, "http" | "https")
-        && !host.is_empty()
-        && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-[]:".contains(&byte))
-}
-
 impl Value for usize {
     fn read(text: &str, unit: &Unit) -> Option<Self> {
         let (value, least, most) = match unit {
             Unit::Bytes(least, most) => (read_bytes(text)?, *least, *most),
             Unit::Count(least, most) => (read_number(text)?, *least, *most),
             Unit::Address | Unit::Path | Unit::Choice(_) | Unit::Switch | Unit::Secret => return None,
+            Unit::Text | Unit::Algorithms => return None,
             Unit::Origins | Unit::Time(..) | Unit::Threads | Unit::LogFilter | Unit::OrOff(_) => return None,
         };
         (least..=most).contains(&value).then_some(value)

@@ -53,6 +53,13 @@ impl MaskKey {
         MaskKey(Arc::new((bytes, mac)))
     }
 
+    /// A key for as long as this process runs.
+    pub fn random() -> Self {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).expect("a system without random numbers can keep no secret");
+        MaskKey::new(bytes)
+    }
+
     /// The hash of a canonical JSON text.
     fn hash(&self, canonical: &str) -> String {
         let digest = self.0.1.clone().chain_update(canonical).finalize().into_bytes();

@@ -1,6 +1,6 @@
 //! [`Stream`]: a streaming response that shows exactly what came, with no protocol of its own.
 
-use super::{DEADLINE, TestServer};
+use super::{DEADLINE, TestServer, server::http_client};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -34,7 +34,7 @@ pub(crate) struct Stream {
 
 /// A request to the server.
 pub(crate) fn request(server: &TestServer, method: Method, path: &str) -> RequestBuilder {
-    reqwest::Client::new().request(method, server.url(path))
+    http_client().request(method, server.url(path))
 }
 
 /// Posts a GraphQL operation for an answer of this media type.
@@ -61,7 +61,7 @@ pub(crate) async fn sent(request: RequestBuilder) -> (u16, Value) {
 /// A GET with these parameters.
 pub(crate) fn get(server: &TestServer, path: &str, parameters: &[(&str, &str)]) -> RequestBuilder {
     let url = reqwest::Url::parse_with_params(&server.url(path), parameters).unwrap();
-    reqwest::Client::new().get(url)
+    http_client().get(url)
 }
 
 impl Stream {
