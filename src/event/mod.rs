@@ -7,6 +7,7 @@
 mod cursor;
 mod draft;
 mod encode;
+mod epoch;
 mod filter;
 pub mod json;
 mod kind;
@@ -15,9 +16,10 @@ mod scope;
 mod start;
 mod stored;
 
-pub use cursor::{Cursor, Epoch, Offset, StartPosition};
+pub use cursor::{Cursor, Offset, StartPosition};
 pub use draft::{Draft, Limits};
 pub use encode::{write_event, write_event_with};
+pub use epoch::{Epoch, OpenCursorError};
 pub use filter::{AlternativeDraft, EventFilter, FilterDraft, Ids};
 pub use json::Json;
 pub use kind::{EventType, Family, TYPE_BYTES_MAX, TYPE_SEGMENTS_MAX, TypePattern};
@@ -150,18 +152,19 @@ impl NewEvent {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     new: NewEvent,
+    offset: Offset,
     cursor: Cursor,
 }
 
 impl Event {
-    /// The event at its place. Only `log` may call this (`tests/it/house.rs` watches).
-    pub(crate) fn logged(new: NewEvent, cursor: Cursor) -> Self {
-        Event { new, cursor }
+    /// The event at its place in the log of this epoch. Only `log` may call this (`tests/it/house.rs` watches).
+    pub(crate) fn logged(new: NewEvent, epoch: Epoch, offset: Offset) -> Self {
+        Event { new, offset, cursor: epoch.seal(offset) }
     }
 
     /// The place in the log.
     pub fn offset(&self) -> Offset {
-        self.cursor.offset
+        self.offset
     }
 
     /// The place in the log as clients see it.

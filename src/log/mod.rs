@@ -19,7 +19,7 @@ mod writer;
 pub use memory::{MemoryLog, MemoryOptions};
 pub use retention::Retention;
 pub use sqlite::{
-    CheckReport, FileSize, LogStats, OpenError, SqliteLog, SqliteOptions, TypeCount, check, stats,
+    CheckReport, FileSize, LogStats, OpenError, SqliteLog, SqliteOptions, TypeCount, check, epoch, stats,
 };
 pub use writer::{OnAppend, WriterOptions};
 
@@ -37,6 +37,8 @@ pub type OnCommit = Box<dyn FnMut(Batch) + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// Where the event stands; for a repeat, where it stood already.
+    pub offset: Offset,
+    /// The same, for the publisher.
     pub cursor: Cursor,
     /// Was the same (`source`, `id`) with the same body in the log already?
     pub duplicate: bool,
@@ -208,7 +210,7 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// The ends of the log now. Cheap.
     fn bounds(&self) -> Bounds;
 
-    /// The identity of the log.
+    /// The identity of the log, which seals and opens its cursors.
     fn epoch(&self) -> Epoch;
 
     /// Can it take and give events? Cheap.

@@ -5,7 +5,7 @@
 //! Not here: who may be told what (`writer`), reading (`page` and each store's own reads).
 
 use super::{Bounds, ReadError};
-use crate::event::{Cursor, Epoch, NewEvent, Offset, ScopeField};
+use crate::event::{Epoch, NewEvent, Offset, ScopeField};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ impl std::convert::From<StoreError> for ReadError {
 /// Where and when an event is put.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// Its cursor.
-    pub(super) cursor: Cursor,
+    /// Its offset.
+    pub(super) offset: Offset,
     /// Milliseconds since 1970 by the server's clock; never decreases from one event to the next.
     pub(super) logged_at: i64,
 }
@@ -45,7 +45,7 @@ pub(super) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct First {
     /// Where it stands, or stood before retention removed it.
-    pub(super) cursor: Cursor,
+    pub(super) offset: Offset,
     /// Has it the same body?
     pub(super) is_same: bool,
 }

@@ -9,7 +9,6 @@ use super::{
     mark::{self, Witness},
     open, pages, schema, segment, sql_offset,
 };
-use crate::event::{Cursor, Offset};
 use rusqlite::Connection;
 use serde::Serialize;
 use std::path::Path;
@@ -140,8 +139,7 @@ fn events(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Res
             report.found(&format!("the event at offset {offset} was logged before the one in front of it"));
         }
         last_at = record.logged_at;
-        let cursor = Cursor { epoch: ends.epoch, offset: Offset::new(offset) };
-        if let Err(reason) = record.event(cursor) {
+        if let Err(reason) = record.new_event() {
             report.found(&LoadError::event(offset, &reason));
         }
         let found: Vec<i64> =

@@ -18,7 +18,7 @@ use super::{
     segment::{Pending, PendingMark},
     sql_offset, terms,
 };
-use crate::event::{Cursor, Epoch, NewEvent, Offset};
+use crate::event::{Epoch, NewEvent, Offset};
 use rusqlite::{CachedStatement, Connection, ErrorCode, config::DbConfig};
 use std::sync::Arc;
 
@@ -162,21 +162,21 @@ impl SqliteTransaction<'_> {
         let offset: i64 =
             self.connection.prepare_cached(sql)?.query_one((event.id(), event.source()), |row| row.get(0))?;
         let offset = offset.cast_unsigned();
-        let cursor = Cursor { epoch: self.new.epoch, offset: Offset::new(offset) };
+        let first = |is_same| First { offset: Offset::new(offset), is_same };
         if offset < self.new.earliest {
             let digest = removal::digest(self.connection, offset)?;
-            return Ok(digest.map(|digest| First { cursor, is_same: digest == body_digest(event) }));
+            return Ok(digest.map(|digest| first(digest == body_digest(event))));
         }
         pages::with_record(self.connection, offset, |record: &Record<'_>| {
-            let first = record.event(cursor).map_err(|reason| LoadError::event(offset, &reason))?;
-            Ok(Some(First { cursor, is_same: is_same_body(&first, event) }))
+            let there = record.new_event().map_err(|reason| LoadError::event(offset, &reason))?;
+            Ok(Some(first(is_same_body(&there, event))))
         })
     }
 }
 
 impl Transaction for SqliteTransaction<'_> {
     fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError> {
-        let offset = place.cursor.offset.get();
+        let offset = place.offset.get();
         let key = (event.id(), event.source(), sql_offset(offset));
         if self.insert_key.execute(key)? == 0 {
             if let Some(first) = self.first(event)? {

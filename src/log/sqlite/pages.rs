@@ -16,7 +16,7 @@ use super::{
     terms::{self, Wanted},
 };
 use crate::{
-    event::{Cursor, Epoch, Event, EventFilter, Offset},
+    event::{Epoch, Event, EventFilter, Offset},
     log::Bounds,
 };
 use chrono::{DateTime, Utc};
@@ -169,11 +169,7 @@ impl<'a> Snapshot<'a> {
             page.skip_to(offset);
             return Ok(true);
         }
-        Ok(page.offer(Arc::new(record.event(self.cursor(offset)).map_err(damaged)?)))
-    }
-
-    fn cursor(&self, offset: u64) -> Cursor {
-        Cursor { epoch: self.epoch, offset: Offset::new(offset) }
+        Ok(page.offer(Arc::new(record.event(self.epoch, offset).map_err(damaged)?)))
     }
 
     fn with_record<T>(
@@ -193,7 +189,7 @@ impl<'a> Snapshot<'a> {
             statement.query_one((id, sql_offset(earliest), sql_offset(head)), |row| row.get(0))?;
         let Some(offset) = newest.map(i64::cast_unsigned) else { return Ok(None) };
         let found = self.with_record(offset, |record| {
-            record.event(self.cursor(offset)).map_err(|reason| LoadError::event(offset, &reason))
+            record.event(self.epoch, offset).map_err(|reason| LoadError::event(offset, &reason))
         })?;
         match found.id() == id {
             true => Ok(Some(found)),

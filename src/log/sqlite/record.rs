@@ -7,7 +7,7 @@
 
 use super::super::store::Place;
 use crate::event::{
-    Attributes, Cursor, Event, EventFilter, EventType, Json, NewEvent, Priority, Scope, ScopeField,
+    Attributes, Epoch, Event, EventFilter, EventType, Json, NewEvent, Offset, Priority, Scope, ScopeField,
     StoredEvent,
 };
 use chrono::DateTime;
@@ -75,7 +75,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &NewEvent, place: Place) -> Result
     {
         write_text(out, text)?;
     }
-    seal(out, place.cursor.offset.get());
+    seal(out, place.offset.get());
     Ok(())
 }
 
@@ -174,8 +174,13 @@ impl<'a> Record<'a> {
     }
 
     /// The event of the row.
-    pub(super) fn event(&self, cursor: Cursor) -> Result<Event, Damage> {
-        Ok(Event::logged(self.stored()?.into(), cursor))
+    pub(super) fn event(&self, epoch: Epoch, offset: u64) -> Result<Event, Damage> {
+        Ok(Event::logged(self.new_event()?, epoch, Offset::new(offset)))
+    }
+
+    /// The event of the row without its place.
+    pub(super) fn new_event(&self) -> Result<NewEvent, Damage> {
+        self.stored().map(NewEvent::from)
     }
 
     fn stored(&self) -> Result<StoredEvent, Damage> {

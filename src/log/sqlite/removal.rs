@@ -19,7 +19,6 @@ use super::{
     reserve::Reserve,
     sql_offset,
 };
-use crate::event::{Cursor, Epoch, Offset};
 use rusqlite::{Connection, OptionalExtension};
 use std::{sync::Arc, time::Duration};
 
@@ -52,12 +51,10 @@ struct Stub {
 }
 
 impl Stub {
-    fn of(record: &Record<'_>, offset: u64) -> Result<Self, Damage> {
-        // The epoch is no part of the body.
-        let event = record.event(Cursor { epoch: Epoch::new(0), offset: Offset::new(offset) })?;
+    fn of(record: &Record<'_>) -> Result<Self, Damage> {
         Ok(Stub {
             logged_at: record.logged_at,
-            digest: body_digest(&event),
+            digest: body_digest(&record.new_event()?),
             id: record.id.to_owned(),
             source: record.source.to_owned(),
         })
@@ -253,7 +250,7 @@ fn leaving(
             Some(record) => record.counted_bytes(),
             None => counted_bytes(stored.len(), "", ""),
         };
-        let stub = record.and_then(|record| Stub::of(&record, offset).ok());
+        let stub = record.and_then(|record| Stub::of(&record).ok());
         leaving.push(Leaving { offset, bytes: counted, stub });
         bytes = bytes.saturating_add(counted);
     }

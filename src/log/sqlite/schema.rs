@@ -14,7 +14,7 @@ use crate::event::Epoch;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 /// The form of the tables below.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// Marks the file as ours in its header: "Fanf".
 const APPLICATION: i64 = 0x4661_6e66;
 
