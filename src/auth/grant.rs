@@ -25,6 +25,12 @@ impl Grant {
         Ok(filter)
     }
 
+    /// Whose ids the ids of this event are: producers of other namespaces neither meet nor learn of them. `None` for those who
+    /// may publish everywhere.
+    pub fn publish_namespace(&self, _event: &NewEvent) -> Option<Box<str>> {
+        None
+    }
+
     /// The event with the scope that the grant fixes, if the principal may publish it. Fails with `FORBIDDEN`.
     pub fn admit(&self, event: NewEvent) -> Result<NewEvent, Refusal> {
         Ok(event)

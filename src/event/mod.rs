@@ -72,6 +72,7 @@ pub type Attributes = serde_json::Map<String, serde_json::Value>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
     id: Arc<str>,
+    namespace: Option<Box<str>>,
     event_type: EventType,
     time: DateTime<Utc>,
     time_is_given: bool,
@@ -89,6 +90,17 @@ impl NewEvent {
     /// The producer's id, or a UUIDv7; unique within the source.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The same event, known in a namespace: its (`source`, `id`) is compared with those of the same namespace only.
+    #[must_use]
+    pub fn in_namespace(self, namespace: Option<Box<str>>) -> Self {
+        NewEvent { namespace, ..self }
+    }
+
+    /// Whose ids its id is one of; empty for those who may publish everywhere. Nobody is shown it.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
     }
 
     /// What happened.

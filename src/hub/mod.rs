@@ -79,7 +79,13 @@ impl Hub {
                 format!("1 to {PUBLISH_EVENTS_MAX} events"),
             ));
         }
-        let events = events.into_iter().map(|event| principal.admit(event)).collect::<Result<_, _>>()?;
+        let admitted = |event| {
+            let event = principal.admit(event)?;
+            // An id that somebody else used must not be told from one that is free.
+            let namespace = principal.grant().publish_namespace(&event);
+            Ok(event.in_namespace(namespace))
+        };
+        let events = events.into_iter().map(admitted).collect::<Result<_, Refusal>>()?;
         self.log.append(events).await.map_err(|error| {
             if let AppendError::Stopped { reason } = &error {
                 tracing::warn!(%reason, "publish refused");
@@ -101,9 +107,10 @@ impl Hub {
 
     /// The event of this id, if the principal may read it.
     pub async fn find(&self, principal: &Principal, id: &str) -> Result<Option<Arc<Event>>, Refusal> {
-        let readable = principal.narrow(EventFilter::default())?;
-        let found = self.log.find(id.to_owned()).await.map_err(|error| self.read_refusal(&error))?;
-        let found = found.filter(|event| readable.matches(event));
+        // The newest that may be read: a newer one of somebody else's with the same id must not hide it.
+        let readable = Arc::new(principal.narrow(EventFilter::default())?);
+        let found =
+            self.log.find(id.to_owned(), readable).await.map_err(|error| self.read_refusal(&error))?;
         Ok(found.map(|event| principal.view().show(&event)))
     }
 

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 
 #[path = "contract_crowds.rs"]
 mod crowds;
+#[path = "contract_namespaces.rs"]
+mod namespaces;
 #[path = "contract_pages.rs"]
 mod pages;
 #[path = "contract_retention.rs"]
@@ -19,6 +21,7 @@ use crowds::{
     a_closed_log_takes_nothing_and_had_committed_what_waited, a_reader_among_writers_misses_nothing,
     many_publishers_get_distinct_contiguous_offsets_in_the_observers_order,
 };
+use namespaces::the_keys_of_one_namespace_are_unknown_in_another;
 use pages::pages_agree_with_a_naive_reading;
 use retention::{
     a_key_outlives_its_event_for_its_window_and_no_longer,
@@ -175,6 +178,7 @@ contract! {
     an_acknowledged_event_was_shown_and_can_be_read
     a_repeat_is_answered_with_the_first_cursor_and_not_logged
     another_body_under_the_same_key_is_a_conflict_and_nothing_of_its_request_is_logged
+    the_keys_of_one_namespace_are_unknown_in_another
     a_time_that_the_server_filled_in_is_no_part_of_the_body
     pages_agree_with_a_naive_reading
     an_offset_at_or_beyond_the_head_gives_an_empty_last_page
@@ -247,7 +251,7 @@ fn an_acknowledged_event_was_shown_and_can_be_read(kind: Kind) {
             let Appended { cursor, offset, .. } = subject.log.append(vec![event]).await.unwrap()[0];
             assert_eq!(subject.seen().last().unwrap().cursor(), cursor);
             assert_eq!(subject.log.bounds().head, offset);
-            assert_eq!(subject.log.find(id).await.unwrap().unwrap().cursor(), cursor);
+            assert_eq!(subject.log.find(id, Arc::default()).await.unwrap().unwrap().cursor(), cursor);
         }
     });
 }
@@ -351,12 +355,12 @@ fn a_start_whose_successor_is_gone_is_expired_and_the_next_one_is_not(kind: Kind
 fn an_id_is_found_at_its_highest_offset(kind: Kind) {
     run(async {
         let subject = kind.open(1_000);
-        assert_eq!(subject.log.find("a".to_owned()).await.unwrap(), None);
+        assert_eq!(subject.log.find("a".to_owned(), Arc::default()).await.unwrap(), None);
         let of = |id: &str, source: &str| json!({ "id": id, "source": source, "type": "t" });
         subject.append(&[of("a", "/1"), of("a", "/2"), of("b", "/1")]).await.unwrap();
-        let found = subject.log.find("a".to_owned()).await.unwrap().unwrap();
+        let found = subject.log.find("a".to_owned(), Arc::default()).await.unwrap().unwrap();
         assert_eq!((found.offset().get(), found.source()), (2, "/2"));
-        assert_eq!(subject.log.find("A".to_owned()).await.unwrap(), None);
+        assert_eq!(subject.log.find("A".to_owned(), Arc::default()).await.unwrap(), None);
     });
 }
 

@@ -3,7 +3,7 @@
 use super::{pages::pages_agree, *};
 use std::time::Duration;
 
-fn keeping(events: Option<u64>, bytes: Option<u64>, age: Option<Duration>) -> Opened {
+pub(super) fn keeping(events: Option<u64>, bytes: Option<u64>, age: Option<Duration>) -> Opened {
     let retention = Retention { events, bytes, age, ..Retention::default() };
     Opened { retention, ..Opened::default() }
 }
@@ -50,9 +50,9 @@ pub(super) fn the_ends_of_a_log_are_told_apart(kind: Kind) {
         let page = subject.log.read(rising(Offset::new(200), 1_000)).await.unwrap();
         assert_eq!((page.events.len(), page.through.get(), page.is_last), (0, 200, true));
         let removed = subject.seen()[0].id().to_owned();
-        assert_eq!(subject.log.find(removed).await.unwrap(), None);
+        assert_eq!(subject.log.find(removed, Arc::default()).await.unwrap(), None);
         let kept = subject.seen()[140].id().to_owned();
-        assert_eq!(subject.log.find(kept).await.unwrap().unwrap().offset().get(), earliest);
+        assert_eq!(subject.log.find(kept, Arc::default()).await.unwrap().unwrap().offset().get(), earliest);
     });
 }
 
@@ -83,7 +83,7 @@ pub(super) fn a_key_outlives_its_event_for_its_window_and_no_longer(kind: Kind) 
         while subject.append(std::slice::from_ref(&a)).await.unwrap()[0].duplicate {
             subject.log.append(events(1)).await.unwrap();
         }
-        assert_eq!(subject.log.find("a".to_owned()).await.unwrap().unwrap().id(), "a");
+        assert_eq!(subject.log.find("a".to_owned(), Arc::default()).await.unwrap().unwrap().id(), "a");
     });
 }
 

@@ -13,7 +13,7 @@ use super::{
     },
     writer::Writer,
 };
-use crate::event::{Epoch, Event, NewEvent, Offset};
+use crate::event::{Epoch, Event, EventFilter, NewEvent, Offset};
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, ready};
 use std::{
@@ -90,11 +90,11 @@ impl MemoryLog {
         Ok(page.finish())
     }
 
-    fn newest(&self, id: &str) -> Option<Arc<Event>> {
+    fn newest(&self, id: &str, filter: &EventFilter) -> Option<Arc<Event>> {
         let (kept, bounds) = self.look();
-        let offsets = kept.by_id.get(id)?;
-        let newest = offsets.iter().rev().find(|offset| **offset <= bounds.head.get())?;
-        kept.entry(*newest).map(|entry| Arc::clone(&entry.event))
+        let offsets = kept.by_id.get(id)?.iter().rev().filter(|offset| **offset <= bounds.head.get());
+        let mut events = offsets.filter_map(|offset| kept.entry(*offset)).map(|entry| &entry.event);
+        events.find(|event| filter.matches(event)).map(Arc::clone)
     }
 
     fn last_before(&self, time: DateTime<Utc>) -> Offset {
@@ -113,8 +113,12 @@ impl Log for MemoryLog {
         Box::pin(async move { self.page(&read) })
     }
 
-    fn find(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>> {
-        Box::pin(async move { Ok(self.newest(&id)) })
+    fn find(
+        &self,
+        id: String,
+        filter: Arc<EventFilter>,
+    ) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>> {
+        Box::pin(async move { Ok(self.newest(&id, &filter)) })
     }
 
     fn before_time(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Offset, ReadError>> {
@@ -166,7 +170,14 @@ struct Stub {
     logged_at: i64,
     id: Arc<str>,
     source: Box<str>,
+    namespace: Box<str>,
     digest: BodyDigest,
+}
+
+impl Stub {
+    fn has_key_of(&self, event: &NewEvent) -> bool {
+        *self.id == *event.id() && *self.source == *event.source() && *self.namespace == *event.namespace()
+    }
 }
 
 /// All events, and their offsets by id in rising order.
@@ -207,9 +218,11 @@ impl Kept {
             let offset = Offset::new(*own);
             if let Some(old) = self.entry(*own) {
                 let is_same = is_same_body(&old.event, event);
-                return (old.event.source() == event.source()).then_some(First { offset, is_same });
+                let is_its =
+                    old.event.source() == event.source() && old.event.namespace() == event.namespace();
+                return is_its.then_some(First { offset, is_same });
             }
-            let stub = self.stub(*own).filter(|stub| *stub.source == *event.source())?;
+            let stub = self.stub(*own).filter(|stub| stub.has_key_of(event))?;
             Some(First { offset, is_same: stub.digest == body_digest(event) })
         })
     }
@@ -237,6 +250,7 @@ impl Kept {
             logged_at: entry.logged_at,
             id: entry.event.id().into(),
             source: entry.event.source().into(),
+            namespace: entry.event.namespace().into(),
             digest: body_digest(&entry.event),
         });
     }

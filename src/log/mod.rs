@@ -40,7 +40,7 @@ pub struct Appended {
     pub offset: Offset,
     /// The same, for the publisher.
     pub cursor: Cursor,
-    /// Was the same (`source`, `id`) with the same body in the log already?
+    /// Was the same (namespace, `source`, `id`) with the same body in the log already?
     pub duplicate: bool,
 }
 
@@ -104,7 +104,7 @@ pub enum Health {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The same (`source`, `id`) is in the log with another body.
+    /// The same (namespace, `source`, `id`) is in the log with another body.
     #[error("event {index}: id {id:?} of source {source_name:?} was published before with another body")]
     Conflict {
         /// Which event of the request, from 0.
@@ -186,7 +186,7 @@ pub enum ReadError {
 /// (`log/contract.rs`) runs for all of them.
 pub trait Log: Send + Sync + fmt::Debug {
     /// Appends events in their order, all or none, and answers after the commit. A repeat of an event that is in the log
-    /// (same `source`, `id` and body, within this request as well) is answered with the first one's cursor and not logged.
+    /// (same namespace, `source`, `id` and body, within this request as well) is answered with the first one's cursor and not logged.
     ///
     /// Cancel safety: dropping the future does not take the events back.
     fn append(&self, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>>;
@@ -197,10 +197,14 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// Cancel safety: yes.
     fn read(&self, read: Read) -> BoxFuture<'_, Result<Page, ReadError>>;
 
-    /// The event of this id with the highest offset; ids are unique only within a source.
+    /// The matching event of this id with the highest offset; ids are unique only within a namespace and a source.
     ///
     /// Cancel safety: yes.
-    fn find(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>>;
+    fn find(
+        &self,
+        id: String,
+        filter: Arc<EventFilter>,
+    ) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>>;
 
     /// The last event that was logged before this time: where a subscription `start: {time}` starts after.
     ///

@@ -32,7 +32,7 @@ use super::{
     AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, Retention, WriterOptions,
     writer::Writer,
 };
-use crate::event::{Epoch, Event, NewEvent, Offset};
+use crate::event::{Epoch, Event, EventFilter, NewEvent, Offset};
 use chrono::{DateTime, Utc};
 use directory::Directory;
 use futures_util::future::BoxFuture;
@@ -143,8 +143,12 @@ impl Log for SqliteLog {
         Box::pin(self.read_with(move |snapshot| snapshot.page(&read, rows_max)))
     }
 
-    fn find(&self, id: String) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>> {
-        Box::pin(self.read_with(move |snapshot| Ok(snapshot.newest(&id)?.map(Arc::new))))
+    fn find(
+        &self,
+        id: String,
+        filter: Arc<EventFilter>,
+    ) -> BoxFuture<'_, Result<Option<Arc<Event>>, ReadError>> {
+        Box::pin(self.read_with(move |snapshot| Ok(snapshot.newest(&id, &filter)?.map(Arc::new))))
     }
 
     fn before_time(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Offset, ReadError>> {

@@ -172,7 +172,7 @@ async fn judge(dir: &Path, expected: &[Arc<Event>], what: &str) -> Outcome {
         }
         if !is_second && let Ok(appended) = log.append(vec![event(EVENTS)]).await {
             assert_eq!(appended[0].offset.get(), EVENTS + 1, "{what}");
-            let added = log.find(event(EVENTS).id().to_owned()).await;
+            let added = log.find(event(EVENTS).id().to_owned(), Arc::default()).await;
             match added {
                 Ok(Some(added)) => expected.push(added),
                 Ok(None) => panic!("{what}: what was acknowledged is not found"),
@@ -185,7 +185,7 @@ async fn judge(dir: &Path, expected: &[Arc<Event>], what: &str) -> Outcome {
     }
     let id = expected[7].id().to_owned();
     // That it is found is not certain: the table of keys has no second witness; `fanfare log check` is one.
-    if let Ok(Some(found)) = log.find(id).await {
+    if let Ok(Some(found)) = log.find(id, Arc::default()).await {
         assert_eq!(found, expected[7], "{what}");
     }
     log.close().await;

@@ -60,17 +60,21 @@ async fn a_reopened_log_has_its_events_its_epoch_and_its_keys() {
     let log = open(&dir).unwrap();
     let epoch = log.epoch();
     let first = log.append(vec![event("a", 1), event("b", 1)]).await.unwrap();
-    let found = log.find("b".to_owned()).await.unwrap();
+    let theirs = || event("a", 7).in_namespace(Some("them".into()));
+    let second = log.append(vec![theirs()]).await.unwrap();
+    let found = log.find("b".to_owned(), Arc::default()).await.unwrap();
     log.close().await;
     drop(log);
 
     let log = open(&dir).unwrap();
     assert_eq!(log.epoch(), epoch);
-    assert_eq!(log.bounds(), Bounds { earliest: Offset::new(1), head: Offset::new(2) });
-    assert_eq!(log.find("b".to_owned()).await.unwrap(), found);
+    assert_eq!(log.bounds(), Bounds { earliest: Offset::new(1), head: Offset::new(3) });
+    assert_eq!(log.find("b".to_owned(), Arc::default()).await.unwrap(), found);
     let again = log.append(vec![event("a", 1), event("c", 1)]).await.unwrap();
     assert_eq!((again[0].cursor, again[0].duplicate), (first[0].cursor, true));
-    assert_eq!((again[1].offset.get(), again[1].duplicate), (3, false));
+    assert_eq!((again[1].offset.get(), again[1].duplicate), (4, false));
+    let again = log.append(vec![theirs()]).await.unwrap();
+    assert_eq!((again[0].cursor, again[0].duplicate), (second[0].cursor, true));
     assert!(matches!(log.append(vec![event("b", 2)]).await, Err(AppendError::Conflict { .. })));
 }
 
@@ -116,7 +120,7 @@ async fn a_second_open_is_refused_until_the_first_is_closed() {
     log.append(vec![event("a", 1)]).await.unwrap();
     log.close().await;
     open(&dir).unwrap();
-    let late = log.find("a".to_owned()).await;
+    let late = log.find("a".to_owned(), Arc::default()).await;
     assert!(matches!(late, Err(ReadError::Failed { reason }) if reason.contains("closed")));
 }
 

@@ -1,7 +1,7 @@
 //! What the writer needs of a store: transactions that insert events at given places, and the ends of what is kept.
 //!
-//! Invariants: what a transaction did is visible to readers after its commit only; dropping it rolls it back; (`source`, `id`)
-//! is unique in a store.
+//! Invariants: what a transaction did is visible to readers after its commit only; dropping it rolls it back; (namespace,
+//! `source`, `id`) is unique in a store.
 //! Not here: who may be told what (`writer`), reading (`page` and each store's own reads).
 
 use super::{Bounds, ReadError};
@@ -88,7 +88,7 @@ pub(super) trait Store: Send + 'static {
 
 /// A batch in the making; dropped, it leaves no trace.
 pub(super) trait Transaction {
-    /// Puts an event at the place after the last one, unless its (`source`, `id`) is there already, in an earlier
+    /// Puts an event at the place after the last one, unless its (namespace, `source`, `id`) is there already, in an earlier
     /// transaction or in this one: then gives back the one that is there.
     fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError>;
 

@@ -118,7 +118,8 @@ fn witness(directory: &Directory, ends: &Ends, report: &mut CheckReport) -> Resu
 /// Every event is there, at its place, with the right checksum, can be made an event, and has its key.
 fn events(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Result<(), LoadError> {
     let mut statement = connection.prepare("SELECT offset, record FROM events ORDER BY offset")?;
-    let mut key = connection.prepare("SELECT offset FROM keys WHERE id = ?1 AND source = ?2")?;
+    let mut key =
+        connection.prepare("SELECT offset FROM keys WHERE id = ?1 AND source = ?2 AND namespace = ?3")?;
     let mut rows = statement.query([])?;
     let (mut expected, mut bytes, mut last_at) = (ends.earliest, 0_u64, i64::MIN);
     while let Some(row) = rows.next().map_err(damage::at(expected))? {
@@ -142,8 +143,10 @@ fn events(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Res
         if let Err(reason) = record.new_event() {
             report.found(&LoadError::event(offset, &reason));
         }
-        let found: Vec<i64> =
-            key.query_map((record.id, record.source), |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let found: Vec<i64> = {
+            let key_of = (record.id, record.source, record.namespace());
+            key.query_map(key_of, |row| row.get(0))?.collect::<Result<_, _>>()?
+        };
         if found != [sql_offset(offset)] {
             report.found(&format!("the key of the event at offset {offset} leads to {found:?}"));
         }

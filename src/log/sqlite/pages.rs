@@ -180,23 +180,26 @@ impl<'a> Snapshot<'a> {
         with_record(&self.transaction, offset, look)
     }
 
-    /// The last event of an id.
-    pub(super) fn newest(&self, id: &str) -> Result<Option<Event>, LoadError> {
-        let sql = "SELECT MAX(offset) FROM keys WHERE id = ?1 AND offset BETWEEN ?2 AND ?3";
+    /// The last matching event of an id.
+    pub(super) fn newest(&self, id: &str, filter: &EventFilter) -> Result<Option<Event>, LoadError> {
+        let sql = "SELECT offset FROM keys WHERE id = ?1 AND offset BETWEEN ?2 AND ?3 ORDER BY offset DESC";
         let mut statement = self.transaction.prepare_cached(sql)?;
         let (earliest, head) = (self.bounds.earliest.get(), self.bounds.head.get());
-        let newest: Option<i64> =
-            statement.query_one((id, sql_offset(earliest), sql_offset(head)), |row| row.get(0))?;
-        let Some(offset) = newest.map(i64::cast_unsigned) else { return Ok(None) };
-        let found = self.with_record(offset, |record| {
-            record.event(self.epoch, offset).map_err(|reason| LoadError::event(offset, &reason))
-        })?;
-        match found.id() == id {
-            true => Ok(Some(found)),
-            false => {
-                Err(LoadError::event(offset, &format!("its id is not {id:?}, as the table of keys says")))
+        let mut rows = statement.query((id, sql_offset(earliest), sql_offset(head)))?;
+        while let Some(row) = rows.next()? {
+            let offset = row.get::<_, i64>(0)?.cast_unsigned();
+            let found = self.with_record(offset, |record| {
+                record.event(self.epoch, offset).map_err(|reason| LoadError::event(offset, &reason))
+            })?;
+            if found.id() != id {
+                let reason = format!("its id is not {id:?}, as the table of keys says");
+                return Err(LoadError::event(offset, &reason));
+            }
+            if filter.matches(&found) {
+                return Ok(Some(found));
             }
         }
+        Ok(None)
     }
 
     /// The last event that was logged before a time, by halving: the times of logging never decrease.
