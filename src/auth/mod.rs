@@ -5,11 +5,13 @@
 //! Invariants: a filter is only ever narrowed by a grant; resolvers and renderers see a view, never a principal.
 //! Not here: how a credential travels (`server`), where settings come from (`config`).
 
+pub mod audit;
 mod authority;
 mod grant;
 mod principal;
 mod view;
 
+pub use audit::Audit;
 pub use authority::{Authority, Revocation};
 pub use grant::Grant;
 pub use principal::{Credential, Principal};

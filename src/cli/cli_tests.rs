@@ -35,6 +35,9 @@ fn the_lines_of_the_documentation_are_accepted() {
         "fanfare log check",
         "fanfare log check --data-dir ./data --json",
         "fanfare log stats --config f.toml",
+        "fanfare audit verify",
+        "fanfare audit verify ./data/audit.jsonl",
+        "fanfare audit verify --config f.toml --head 1:0000000000000000000000000000000000000000000000000000000000000000",
     ] {
         assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).unwrap_err());
     }

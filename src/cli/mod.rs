@@ -5,6 +5,7 @@
 //! stdout carries results only, everything else goes to stderr.
 //! Not here: what the settings are (`fanfare::config`).
 
+mod audit;
 mod backoff;
 mod bench;
 mod check_config;
@@ -54,6 +55,8 @@ enum Command {
     CheckConfig(check_config::Arguments),
     /// Check or count what is stored in a data directory.
     Log(log::Arguments),
+    /// Check that the audit file is what was written.
+    Audit(audit::Arguments),
 }
 
 /// Why a command ended without having done its work.
@@ -108,6 +111,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: &E
         Command::Schema(arguments) => schema::run(&arguments),
         Command::CheckConfig(arguments) => check_config::run(&arguments, environment),
         Command::Log(arguments) => log::run(&arguments, environment),
+        Command::Audit(arguments) => audit::run(&arguments, environment),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     match &failure {

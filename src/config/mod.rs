@@ -20,6 +20,7 @@ pub use table::{Config, Setting, TABLE};
 pub use value::{LogFormat, Secret, Store, Unit};
 
 use crate::{
+    auth::audit::AuditOptions,
     bus,
     event::Limits,
     graphql::{GraphqlOptions, GuardOptions},
@@ -65,6 +66,11 @@ impl Config {
             bytes: self.retention_bytes.map(|bytes| bytes as u64),
             ..Retention::default()
         }
+    }
+
+    /// The audit file, for a server with authentication.
+    pub fn audit_options(&self) -> AuditOptions {
+        AuditOptions { file: self.data_dir.join(&self.audit_file), bytes_max: self.audit_bytes_max as u64 }
     }
 
     /// The executor of GraphQL.

@@ -98,6 +98,10 @@ settings! {
         "Publish a sample feed, marked as such by its source.";
     github_webhook_secret: Option<Secret> = "", Unit::Secret, None, ["FANFARE_GITHUB_WEBHOOK_SECRET"],
         "Secret that GitHub signs its webhooks with; without it /webhooks/github refuses everything.";
+    audit_file: PathBuf = "audit.jsonl", Unit::Path, None, ["FANFARE_AUDIT_FILE"],
+        "File that tells who came, what was refused and what admins did, once there is authentication; a relative path is inside data_dir.";
+    audit_bytes_max: usize = "256MiB", Unit::Bytes(64 * KIB, 1 << 40), None, ["FANFARE_AUDIT_BYTES_MAX"],
+        "Bytes beyond which the audit goes on in a new file; the full one gets the number of its first line at the end of its name.";
     origins: Vec<String> = "", Unit::Origins, None, ["FANFARE_ORIGINS"],
         "Browser origins that may connect, beside the server's own.";
     data_bytes_max: usize = "256KiB", Unit::Bytes(1, 64 * MIB), None, ["FANFARE_DATA_BYTES_MAX"],
