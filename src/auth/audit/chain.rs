@@ -327,8 +327,7 @@ fn end(file: &mut File, path: &Path) -> Result<End, AuditError> {
     let mut bytes = Vec::new();
     file.take(looked_at).read_to_end(&mut bytes).map_err(failed(path))?;
     let mut rest = bytes.as_slice();
-    loop {
-        let Some(at) = rest.iter().rposition(|byte| *byte == b'\n') else { break };
+    while let Some(at) = rest.iter().rposition(|byte| *byte == b'\n') {
         let before = rest.get(..at).unwrap_or_default();
         let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         if let Ok(Line { anchor, .. }) = line::read(before.get(start..).unwrap_or_default()) {
