@@ -74,6 +74,10 @@ counts! {
     log_head: Gauge = Gauge::default();
     /// The offset of the first event that the log still has.
     log_earliest: Gauge = Gauge::default();
+    /// Lines of the audit file that were written.
+    audit_entries: Counter = Counter::default();
+    /// What should have been recorded in the audit file and was not; anything but 0 means that the record has a hole.
+    audit_lost: Counter = Counter::default();
     /// Reads that met damage in the log and failed; anything but 0 calls for `fanfare log check`.
     log_damaged_reads: Gauge = Gauge::default();
 }

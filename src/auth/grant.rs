@@ -168,7 +168,8 @@ impl Grant {
         let is_common = |field: &ScopeField| rules.iter().all(|rule| rule.ids(*field).is_some());
         let named = |field: ScopeField| Some(format!("{}={}", field.camel(), event.scope().get(field)?));
         let fields: Vec<_> = ScopeField::ALL.into_iter().filter(is_common).filter_map(named).collect();
-        Some(fields.join(" ").into())
+        // Those who share no field are together, but apart from those who publish everything.
+        Some(if fields.is_empty() { "limited".into() } else { fields.join(" ").into() })
     }
 
     fn refusal(&self, verb: &str, clash: Clash) -> Refusal {

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     auth::{Credential, Grant, Principal},
     error::Code,
-    event::{Cursor, Draft, Epoch, Event, EventFilter, Limits, NewEvent, Offset, ScopeField},
+    event::{Draft, Epoch, Event, EventFilter, Limits, NewEvent, Offset, ScopeField},
 };
 
 fn key() -> MaskKey {
@@ -30,7 +30,7 @@ fn is_known(role: &str) -> bool {
 
 fn event(json: &str) -> Arc<Event> {
     let new = NewEvent::new(Draft::from_json(json).unwrap(), &Limits::default()).unwrap();
-    Arc::new(Event::logged(new, Cursor { epoch: Epoch::new(1), offset: Offset::new(7) }))
+    Arc::new(Event::logged(new, Epoch::new([1; 16]), Offset::new(7)))
 }
 
 #[test]

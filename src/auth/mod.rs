@@ -5,6 +5,7 @@
 //! Invariants: a filter is only ever narrowed by a grant; resolvers and renderers see a view, never a principal.
 //! Not here: how a credential travels (`server`), where settings come from (`config`).
 
+pub mod audit;
 mod authority;
 mod explain;
 mod grant;
@@ -17,6 +18,7 @@ mod sections;
 pub mod token;
 mod view;
 
+pub use audit::Audit;
 pub use authority::{Authority, Revocation};
 pub use explain::Explanation;
 pub use grant::Grant;

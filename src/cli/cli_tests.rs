@@ -41,6 +41,9 @@ fn the_lines_of_the_documentation_are_accepted() {
         "fanfare token sign --secret-file f --subject ada --role member --claim org_id=\"quant\" --expires 1h --issuer i --audience a",
         "fanfare token check e30.e30.e30 --config f.toml --set jwt_leeway=1s",
         "fanfare token check -",
+        "fanfare audit verify",
+        "fanfare audit verify ./data/audit.jsonl",
+        "fanfare audit verify --config f.toml --head 1:0000000000000000000000000000000000000000000000000000000000000000",
     ] {
         assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).unwrap_err());
     }

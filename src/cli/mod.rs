@@ -5,6 +5,7 @@
 //! stdout carries results only, everything else goes to stderr.
 //! Not here: what the settings are (`fanfare::config`).
 
+mod audit;
 mod backoff;
 mod bench;
 mod check_config;
@@ -60,6 +61,8 @@ enum Command {
     Log(log::Arguments),
     /// Make and check credentials.
     Token(Box<token::Arguments>),
+    /// Check that the audit file is what was written.
+    Audit(audit::Arguments),
 }
 
 /// Why a command ended without having done its work.
@@ -116,6 +119,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>, environment: &E
         Command::Explain(arguments) => explain::run(&arguments, environment),
         Command::Log(arguments) => log::run(&arguments, environment),
         Command::Token(arguments) => token::run(&arguments, environment),
+        Command::Audit(arguments) => audit::run(&arguments, environment),
     };
     let Err(failure) = result else { return ExitCode::SUCCESS };
     match &failure {

@@ -22,6 +22,7 @@ pub use table::{Config, Setting, TABLE};
 pub use value::{LogFormat, Secret, Store, Unit};
 
 use crate::{
+    auth::audit::AuditOptions,
     bus,
     event::Limits,
     graphql::{GraphqlOptions, GuardOptions},
@@ -67,6 +68,11 @@ impl Config {
             bytes: self.retention_bytes.map(|bytes| bytes as u64),
             ..Retention::default()
         }
+    }
+
+    /// The audit file, for a server with authentication.
+    pub fn audit_options(&self) -> AuditOptions {
+        AuditOptions { file: self.data_dir.join(&self.audit_file), bytes_max: self.audit_bytes_max as u64 }
     }
 
     /// The executor of GraphQL.

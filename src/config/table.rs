@@ -120,6 +120,10 @@ settings! {
         "By how much the clocks of login server and this server may differ.";
     jwt_lifetime_max: Duration = "8784h", Unit::Time(MINUTE, YEARS), None, ["FANFARE_JWT_LIFETIME_MAX"],
         "How far ahead a token's exp may lie; so long the revocation of a token is kept.";
+    audit_file: PathBuf = "audit.jsonl", Unit::Path, None, ["FANFARE_AUDIT_FILE"],
+        "File that tells who came, what was refused and what admins did, once there is authentication; a relative path is inside data_dir.";
+    audit_bytes_max: usize = "256MiB", Unit::Bytes(64 * KIB, 1 << 40), None, ["FANFARE_AUDIT_BYTES_MAX"],
+        "Bytes beyond which the audit goes on in a new file; the full one gets the number of its first line at the end of its name.";
     origins: Vec<String> = "", Unit::Origins, None, ["FANFARE_ORIGINS"],
         "Browser origins that may connect, beside the server's own.";
     data_bytes_max: usize = "256KiB", Unit::Bytes(1, 64 * MIB), None, ["FANFARE_DATA_BYTES_MAX"],

@@ -1,8 +1,8 @@
-//! Where an event stands: its [`Offset`] in the log, the log's [`Epoch`], and both as one opaque [`Cursor`].
+//! Where an event stands: its [`Offset`] in the log, and the [`Cursor`] that clients know it by.
 //!
-//! Invariants: offsets start at 1 and rise by one; offset 0 is "before the first event". An epoch is drawn at random when
-//! a log is created and never changes, so a cursor of another log is recognised.
-//! Not here: whether a cursor is still inside the log (`hub`).
+//! Invariants: offsets start at 1 and rise by one; offset 0 is "before the first event". Offsets stay inside the server: outside
+//! they would count everybody's events.
+//! Not here: what is in a cursor (`epoch`), whether it is still inside the log (`hub`).
 
 use crate::error::{Code, Refusal, excerpt};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -45,83 +45,72 @@ impl fmt::Display for Offset {
     }
 }
 
-/// The identity of a log: 64 random bits drawn when it is created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Epoch(u64);
-
-impl Epoch {
-    /// An epoch as a log has stored it.
-    pub const fn new(value: u64) -> Self {
-        Epoch(value)
-    }
-
-    /// A new epoch for a new log.
-    pub fn random() -> Self {
-        // Two halves of random ids, so that no fixed version bits remain.
-        let (high, low) = (uuid::Uuid::new_v4().as_u64_pair().0, uuid::Uuid::new_v4().as_u64_pair().1);
-        Epoch(high.rotate_left(32) ^ low)
-    }
-
-    /// The number.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
 /// The first byte of a cursor; another form of cursor gets another number.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const TEXT_BYTES: usize = 28;
 
-/// A position that a client keeps and gives back: version, epoch and offset as 23 characters of base64url (RFC 4648,
-/// section 5). Its inside is nobody's business but ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A position that a client keeps and gives back: 28 characters of base64url (RFC 4648, section 5). What is in it is sealed:
+/// only the [`Epoch`](super::Epoch) of its log makes and opens it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// The log it belongs to.
-    pub epoch: Epoch,
-    /// The last event that was seen.
-    pub offset: Offset,
+    tag: u32,
+    block: [u8; 16],
 }
 
 impl Cursor {
-    /// Reads a cursor as [`Display`](fmt::Display) wrote it. Fails with `CURSOR_INVALID`.
-    pub fn parse(text: &str) -> Result<Self, Refusal> {
-        let mut bytes = [0_u8; 18];
-        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-            Ok(17) => Self::from_bytes(&bytes),
-            Ok(_) | Err(_) => None,
-        }
-        .ok_or_else(|| {
-            Refusal::new(
-                Code::CursorInvalid,
-                format!("cursor {:?} is not one of this server's", excerpt(text)),
-            )
-            .with("given", excerpt(text))
-        })
+    /// A cursor of the log with this tag.
+    pub(super) const fn new(tag: u32, block: [u8; 16]) -> Self {
+        Cursor { tag, block }
     }
 
-    fn from_bytes(bytes: &[u8; 18]) -> Option<Self> {
+    /// Tells logs apart.
+    pub(super) const fn tag(self) -> u32 {
+        self.tag
+    }
+
+    /// What is sealed.
+    pub(super) const fn block(self) -> [u8; 16] {
+        self.block
+    }
+
+    /// Reads a cursor as [`Display`](fmt::Display) wrote it. Fails with `CURSOR_INVALID`.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let mut bytes = [0_u8; 22];
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(21) => Self::from_bytes(&bytes),
+            Ok(_) | Err(_) => None,
+        }
+        .ok_or_else(|| Self::invalid(text))
+    }
+
+    /// The refusal of a text that is no cursor, or of a cursor that does not open.
+    pub fn invalid(text: &str) -> Refusal {
+        let message = format!("cursor {:?} is not one of this server's", excerpt(text));
+        Refusal::new(Code::CursorInvalid, message).with("given", excerpt(text))
+    }
+
+    fn from_bytes(bytes: &[u8; 22]) -> Option<Self> {
         let (version, rest) = bytes.split_first()?;
-        let (epoch, rest) = rest.split_first_chunk::<8>()?;
-        let (offset, _) = rest.split_first_chunk::<8>()?;
-        (*version == VERSION).then(|| Cursor {
-            epoch: Epoch(u64::from_be_bytes(*epoch)),
-            offset: Offset(u64::from_be_bytes(*offset)),
-        })
+        let (tag, rest) = rest.split_first_chunk::<4>()?;
+        let (block, _) = rest.split_first_chunk::<16>()?;
+        (*version == VERSION).then(|| Cursor { tag: u32::from_be_bytes(*tag), block: *block })
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [VERSION; 17];
-        for (to, from) in bytes
-            .iter_mut()
-            .skip(1)
-            .zip(self.epoch.0.to_be_bytes().into_iter().chain(self.offset.0.to_be_bytes()))
-        {
-            *to = from;
-        }
-        let mut text = [0_u8; 23];
+        let mut bytes = [VERSION; 21];
+        let parts = self.tag.to_be_bytes().into_iter().chain(self.block);
+        bytes.iter_mut().skip(1).zip(parts).for_each(|(to, from)| *to = from);
+        let mut text = [0_u8; TEXT_BYTES];
         let length = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).map_err(|_| fmt::Error)?;
         f.write_str(text.get(..length).and_then(|text| std::str::from_utf8(text).ok()).ok_or(fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor({self})")
     }
 }
 
@@ -146,13 +135,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn cursor() -> Cursor {
+        Cursor::new(7, [9; 16])
+    }
+
     proptest! {
         #[test]
-        fn a_cursor_survives_its_text(epoch: u64, offset: u64) {
-            let cursor = Cursor { epoch: Epoch(epoch), offset: Offset(offset) };
-            let text = cursor.to_string();
-            prop_assert_eq!(text.len(), 23);
-            prop_assert_eq!(Cursor::parse(&text), Ok(cursor));
+        fn a_cursor_survives_its_text(tag: u32, block: [u8; 16]) {
+            let text = Cursor::new(tag, block).to_string();
+            prop_assert_eq!(text.len(), TEXT_BYTES);
+            prop_assert_eq!(Cursor::parse(&text), Ok(Cursor::new(tag, block)));
         }
 
         #[test]
@@ -165,8 +157,16 @@ mod tests {
 
     #[test]
     fn cut_padded_and_foreign_versions_are_cursor_invalid() {
-        let text = Cursor { epoch: Epoch(7), offset: Offset(9) }.to_string();
-        for bad in ["", &text[..22], &format!("{text}="), &format!("B{}", &text[1..]), "not a cursor"] {
+        let text = cursor().to_string();
+        let bad = [
+            "",
+            &text[..27],
+            &format!("{text}="),
+            &format!("{text}A"),
+            &format!("B{}", &text[1..]),
+            "not a cursor",
+        ];
+        for bad in bad {
             assert_eq!(Cursor::parse(bad).map_err(|refusal| refusal.code), Err(Code::CursorInvalid), "{bad}");
         }
     }

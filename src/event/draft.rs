@@ -140,6 +140,7 @@ impl NewEvent {
         }
         Ok(NewEvent {
             id,
+            namespace: None,
             event_type,
             time_is_given: draft.time.is_some(),
             time: draft.time.unwrap_or_else(Utc::now),

@@ -59,7 +59,7 @@ fn push_string(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cursor, Draft, Epoch, Limits, Offset};
+    use super::super::{Draft, Epoch, Limits, Offset};
     use super::*;
 
     #[test]
@@ -73,10 +73,10 @@ mod tests {
         assert_eq!(NewEvent::new(Draft::from_json(&plain).unwrap(), &Limits::default()).unwrap(), new);
         assert!(plain.contains("1.0") && plain.contains("12345678901234567890123"), "{plain}");
 
-        let cursor = Cursor { epoch: Epoch::new(1), offset: Offset::new(2) };
         let mut whole = String::new();
-        write_event(&Event::logged(new, cursor), &mut whole);
+        let event = Event::logged(new, Epoch::new([1; 16]), Offset::new(2));
+        write_event(&event, &mut whole);
         let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
-        assert_eq!(value["cursor"], cursor.to_string());
+        assert_eq!(value["cursor"], event.cursor().to_string());
     }
 }

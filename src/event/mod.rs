@@ -7,6 +7,7 @@
 mod cursor;
 mod draft;
 mod encode;
+mod epoch;
 mod filter;
 pub mod json;
 mod kind;
@@ -16,9 +17,10 @@ mod shown;
 mod start;
 mod stored;
 
-pub use cursor::{Cursor, Epoch, Offset, StartPosition};
+pub use cursor::{Cursor, Offset, StartPosition};
 pub use draft::{Draft, Limits};
 pub use encode::{write_event, write_event_with};
+pub use epoch::{Epoch, OpenCursorError};
 pub use filter::{
     AlternativeDraft, EventFilter, FilterDraft, Ids, RULE_IDS_MAX, RULE_PATTERNS_MAX, RULES_MAX, Rule, Rules,
 };
@@ -76,6 +78,7 @@ pub type Attributes = serde_json::Map<String, serde_json::Value>;
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewEvent {
     id: Arc<str>,
+    namespace: Option<Box<str>>,
     event_type: EventType,
     time: DateTime<Utc>,
     time_is_given: bool,
@@ -93,6 +96,17 @@ impl NewEvent {
     /// The producer's id, or a UUIDv7; unique within the source.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The same event, known in a namespace: its (`source`, `id`) is compared with those of the same namespace only.
+    #[must_use]
+    pub fn in_namespace(self, namespace: Option<Box<str>>) -> Self {
+        NewEvent { namespace, ..self }
+    }
+
+    /// Whose ids its id is one of; empty for those who may publish everywhere. Nobody is shown it.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or_default()
     }
 
     /// What happened.
@@ -165,18 +179,19 @@ impl NewEvent {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     new: NewEvent,
+    offset: Offset,
     cursor: Cursor,
 }
 
 impl Event {
-    /// The event at its place. Only `log` may call this (`tests/it/house.rs` watches).
-    pub(crate) fn logged(new: NewEvent, cursor: Cursor) -> Self {
-        Event { new, cursor }
+    /// The event at its place in the log of this epoch. Only `log` may call this (`tests/it/house.rs` watches).
+    pub(crate) fn logged(new: NewEvent, epoch: Epoch, offset: Offset) -> Self {
+        Event { new, offset, cursor: epoch.seal(offset) }
     }
 
     /// The place in the log.
     pub fn offset(&self) -> Offset {
-        self.cursor.offset
+        self.offset
     }
 
     /// The place in the log as clients see it.

@@ -34,6 +34,7 @@ impl NewEvent {
             data: fields.data,
             data_base64: fields.data_base64,
             attributes: fields.attributes,
+            namespace: self.namespace.clone(),
         }
     }
 
@@ -46,6 +47,6 @@ impl NewEvent {
 impl Event {
     /// The same event at the same place with these fields.
     pub(crate) fn shown_with(&self, fields: ShownFields) -> Event {
-        Event { new: self.new.shown_with(fields), cursor: self.cursor }
+        Event { new: self.new.shown_with(fields), offset: self.offset, cursor: self.cursor }
     }
 }

@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn each_member_alone_is_a_position() {
-        let cursor = Cursor { epoch: Epoch::new(1), offset: Offset::new(2) };
+        let cursor = Epoch::new([1; 16]).seal(Offset::new(2));
         assert_eq!(read(&format!(r#"{{"after":"{cursor}"}}"#)), Ok(StartPosition::After(cursor)));
         assert_eq!(read(r#"{"last":1}"#), Ok(StartPosition::Last(1)));
         assert_eq!(read(r#"{"last":10000,"after":null}"#), Ok(StartPosition::Last(10_000)));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct StoredEvent {
     pub(crate) id: Arc<str>,
+    pub(crate) namespace: Option<Box<str>>,
     pub(crate) event_type: EventType,
     pub(crate) time: DateTime<Utc>,
     pub(crate) time_is_given: bool,
@@ -25,6 +26,7 @@ impl From<StoredEvent> for NewEvent {
     fn from(stored: StoredEvent) -> Self {
         NewEvent {
             id: stored.id,
+            namespace: stored.namespace,
             event_type: stored.event_type,
             time: stored.time,
             time_is_given: stored.time_is_given,

@@ -3,7 +3,7 @@
 //! Invariants: a payload is encoded once; a run is shared by every member that gets the same events, so that handing it over
 //! costs one count and no allocation.
 
-use crate::event::{Event, Offset};
+use crate::event::{Cursor, Event, Offset};
 use std::{ops::Range, sync::Arc};
 
 /// What a payload takes beside its text, roughly: counts, pointers, its place in a run.
@@ -16,6 +16,7 @@ pub struct Payload(Arc<Rendered>);
 #[derive(Debug)]
 struct Rendered {
     offset: Offset,
+    cursor: Cursor,
     text: Box<str>,
     /// Source and subject.
     subject: Option<Box<str>>,
@@ -24,19 +25,31 @@ struct Rendered {
 impl Payload {
     pub(super) fn new(event: &Event, text: String) -> Self {
         let subject = event.subject().map(|subject| format!("{} {subject}", event.source()).into());
-        Payload(Arc::new(Rendered { offset: event.offset(), text: text.into(), subject }))
+        Payload(Arc::new(Rendered {
+            offset: event.offset(),
+            cursor: event.cursor(),
+            text: text.into(),
+            subject,
+        }))
     }
 
     /// One that takes so many bytes, tens of them.
     #[cfg(test)]
     pub(super) fn of(offset: u64, subject: Option<&str>, tens: usize) -> Self {
         let (subject, text) = (subject.map(Into::into), "x".repeat(10 * tens - PAYLOAD_BYTES));
-        Payload(Arc::new(Rendered { offset: Offset::new(offset), text: text.into(), subject }))
+        let offset = Offset::new(offset);
+        let cursor = crate::event::Epoch::new([0; 16]).seal(offset);
+        Payload(Arc::new(Rendered { offset, cursor, text: text.into(), subject }))
     }
 
     /// The place of the event.
     pub fn offset(&self) -> Offset {
         self.0.offset
+    }
+
+    /// The cursor of the event.
+    pub fn cursor(&self) -> Cursor {
+        self.0.cursor
     }
 
     /// The JSON text.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     auth::View,
     error::Refusal,
-    event::{Cursor, EventFilter, Offset, Overflow},
+    event::{EventFilter, Offset, Overflow},
     hub::Replay,
     metrics::Counted,
 };
@@ -34,7 +34,7 @@ const PAGE_ALIGNMENT: u64 = 256;
 #[derive(Debug)]
 pub struct Subscription {
     inner: Arc<Inner>,
-    start: Cursor,
+    start: Offset,
     _counted: Counted,
 }
 
@@ -93,7 +93,7 @@ impl Subscription {
         let inner = &subscription.inner;
         let joined = inner.join(head).unwrap_or(head);
         inner.wanted.mailbox.advance(inner.wanted.key, joined);
-        subscription.start.offset = joined;
+        subscription.start = joined;
         subscription
     }
 
@@ -106,7 +106,6 @@ impl Subscription {
     }
 
     fn new(shared: &Arc<Shared>, wanted: Wanted, start: Offset) -> Self {
-        let start = shared.hub.cursor(start);
         let counted = Counted::new(&shared.metrics.subscriptions_open);
         let place = Mutex::new(Place::Open { seat: None, replay: None });
         let inner = Arc::new(Inner { shared: Arc::clone(shared), wanted, place });
@@ -114,18 +113,18 @@ impl Subscription {
     }
 
     /// Where the subscription started: nothing published after this can be missed.
-    pub fn start(&self) -> Cursor {
+    pub fn start(&self) -> Offset {
         self.start
     }
 
     /// Everything that matches up to here has been taken out of the mailbox.
-    pub fn position(&self) -> Cursor {
+    pub fn position(&self) -> Offset {
         let Inner { shared, wanted, .. } = &*self.inner;
         let registry = shared.registry();
         // While the registry is locked nothing that was routed is still on its way to the mailbox, but for what the worker
         // renders now; that is above `delivered`.
         let taken = wanted.mailbox.taken_through(wanted.key, registry.delivered());
-        shared.hub.cursor(taken.unwrap_or(self.start.offset))
+        taken.unwrap_or(self.start)
     }
 
     /// Reads the log from where the queue ends and joins the group again: the answer to

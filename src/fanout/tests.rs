@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     bus::{self, Bus},
-    event::{Cursor, Draft, Event, Family, FilterDraft, Limits, NewEvent},
+    event::{Draft, Event, Family, FilterDraft, Limits, NewEvent},
     log::{MemoryLog, MemoryOptions},
 };
 
@@ -27,11 +27,11 @@ impl Fixture {
         Fixture { hub, fanout, worker }
     }
 
-    async fn publish(&self, event_type: &str, number: u64) -> Cursor {
+    async fn publish(&self, event_type: &str, number: u64) -> Offset {
         let draft =
             Draft { event_type: event_type.to_owned(), id: Some(number.to_string()), ..Draft::default() };
         let event = NewEvent::new(draft, &Limits::default()).unwrap();
-        self.hub.publish(&Principal::anonymous(), vec![event]).await.unwrap()[0].cursor
+        self.hub.publish(&Principal::anonymous(), vec![event]).await.unwrap()[0].offset
     }
 
     async fn publish_many(&self, numbers: std::ops::Range<u64>) {
@@ -213,11 +213,11 @@ async fn a_worker_that_lags_behind_the_ring_reads_the_log() {
 async fn positions_follow_what_was_taken() {
     let fixture = Fixture::new();
     let reader = fixture.live().await;
-    let cursor = fixture.publish("task.created", 0).await;
+    let offset = fixture.publish("task.created", 0).await;
     reader.mailbox.ready().await;
-    assert!(reader.subscription.position().offset < cursor.offset, "what waits has not been taken");
+    assert!(reader.subscription.position() < offset, "what waits has not been taken");
     reader.take(1).await;
-    assert_eq!(reader.subscription.position(), cursor);
+    assert_eq!(reader.subscription.position(), offset);
 }
 
 #[tokio::test]
@@ -226,10 +226,10 @@ async fn an_idle_subscription_moves_on_with_the_log() {
     let agents = EventFilter::default().within(Family::Agent);
     let idle = fixture.reader(numbers(), agents, StartPosition::Live, 1_000).await;
     let other = fixture.live().await;
-    let cursor = fixture.publish("task.created", 0).await;
+    let offset = fixture.publish("task.created", 0).await;
     other.take(1).await;
     // The other reader was served in the same step, which ends under the registry's lock.
-    assert_eq!(idle.subscription.position(), cursor);
+    assert_eq!(idle.subscription.position(), offset);
 }
 
 /// Fails for odd numbers: by a panic, or by ending.

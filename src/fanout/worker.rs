@@ -140,13 +140,13 @@ mod tests {
     use super::{super::EventForm, *};
     use crate::{
         auth::{Action, MaskDraft, MaskKey, Masks},
-        event::{Cursor, Draft, Epoch, Limits, NewEvent, Offset},
+        event::{Draft, Epoch, Limits, NewEvent, Offset},
     };
 
     fn event(offset: u64) -> Arc<Event> {
         let new =
             NewEvent::new(Draft::from_json(r#"{"type":"a","data":{"x":1}}"#).unwrap(), &Limits::default());
-        Arc::new(Event::logged(new.unwrap(), Cursor { epoch: Epoch::new(1), offset: Offset::new(offset) }))
+        Arc::new(Event::logged(new.unwrap(), Epoch::new([1; 16]), Offset::new(offset)))
     }
 
     fn view(path: &str) -> View {
@@ -181,7 +181,7 @@ mod tests {
     async fn what_an_event_is_about_is_what_its_reader_sees_of_it() {
         let draft = Draft::from_json(r#"{"type":"a","source":"/s","subject":"secret-1234"}"#).unwrap();
         let new = NewEvent::new(draft, &Limits::default()).unwrap();
-        let event = Arc::new(Event::logged(new, Cursor { epoch: Epoch::new(1), offset: Offset::new(1) }));
+        let event = Arc::new(Event::logged(new, Epoch::new([1; 16]), Offset::new(1)));
         let subject = async |view: View| {
             let payload = render(&EventForm::WHOLE, &mut None, &view.show(&event), &Metrics::new()).await;
             payload.subject().map(str::to_owned)

@@ -1,6 +1,7 @@
 //! Queries and mutations.
 
 use super::testing::{ask, code, new_schema, publish};
+use crate::event::Cursor;
 use async_graphql::{Request, Variables};
 use serde_json::{Value, json};
 
@@ -113,7 +114,7 @@ async fn a_wrong_page_is_refused_with_its_code() {
         ("first: 1001", "BAD_REQUEST"),
         ("first: 1, last: 1", "BAD_REQUEST"),
         (r#"after: "x""#, "CURSOR_INVALID"),
-        (r#"before: "AQAAAAAAAAAHAAAAAAAAAAk""#, "EPOCH_CHANGED"),
+        (r#"before: "AgAAAAAAAAAAAAAAAAAAAAAAAAAB""#, "EPOCH_CHANGED"),
         ("filter: { types: [] }", "INVALID_FILTER"),
     ];
     for (arguments, expected) in cases {
@@ -136,7 +137,9 @@ async fn stats_say_what_the_server_did_and_where_its_log_stands() {
         (&json!(true), &json!(0), &json!(0))
     );
     assert_eq!(stats["version"], answer["data"]["version"]);
-    assert_eq!(stats["head"], answer["data"]["events"]["pageInfo"]["endCursor"]);
+    let epoch = schema.data::<crate::hub::Hub>().unwrap().epoch();
+    let opened = |cursor: &Value| epoch.open(Cursor::parse(cursor.as_str().unwrap()).unwrap()).unwrap();
+    assert_eq!(opened(&stats["head"]), opened(&answer["data"]["events"]["pageInfo"]["endCursor"]));
     let resumed = format!("{{ events(first: 1, after: {}) {{ nodes {{ id }} }} }}", stats["earliest"]);
     assert_eq!(ask(&schema, resumed).await["data"]["events"]["nodes"][0]["id"], "1");
 }

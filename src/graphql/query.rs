@@ -115,8 +115,8 @@ impl Stats {
             subscriptions: metrics.subscriptions_open.get().into(),
             replays: metrics.replays_running.get().into(),
             connections: metrics.connections_open.get().into(),
-            earliest: hub.cursor(bounds.earliest.previous()).into(),
-            head: hub.cursor(bounds.head).into(),
+            earliest: hub.position(bounds.earliest.previous()).into(),
+            head: hub.position(bounds.head).into(),
             writable: hub.health() == Health::Writable,
             version: super::VERSION,
         }

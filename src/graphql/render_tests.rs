@@ -11,8 +11,7 @@ use crate::{
 use futures_util::{FutureExt, stream};
 
 fn event(offset: u64, json: &str) -> Arc<Event> {
-    let cursor = Cursor { epoch: Epoch::new(7), offset: Offset::new(offset) };
-    Arc::new(Event::logged(new_event(json), cursor))
+    Arc::new(Event::logged(new_event(json), Epoch::new([7; 16]), Offset::new(offset)))
 }
 
 fn form(schema: &Schema, text: &str) -> SelectionForm {

@@ -49,9 +49,9 @@ impl Hub {
     /// Cancel safety: yes.
     pub async fn history(&self, principal: &Principal, request: HistoryRequest) -> Result<History, Refusal> {
         let (is_rising, count) = direction(request.first, request.last)?;
-        let after = request.after.map(|cursor| self.check_cursor(cursor)).transpose()?;
+        let after = request.after.map(|cursor| self.open(cursor)).transpose()?;
         let before = match request.before {
-            Some(cursor) => self.check_cursor(cursor)?,
+            Some(cursor) => self.open(cursor)?,
             None => self.bounds().head.next(),
         };
         let filter = Arc::new(principal.narrow(request.filter)?);

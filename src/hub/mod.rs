@@ -2,7 +2,7 @@
 //!
 //! Flow: takes checked events from every way in and gives them to `log`; gives tails, replays and history to `fanout`, to
 //! resolvers and to the edge.
-//! Invariants: nothing is appended or read without a principal's grant; a cursor is judged in one place ([`Hub::locate`]).
+//! Invariants: nothing is appended or read without a principal's grant; a cursor is judged in one place (`position`).
 //! Not here: rendering and delivery (`fanout`).
 
 mod history;
@@ -18,7 +18,7 @@ use crate::{
     auth::Principal,
     bus::Bus,
     error::{Code, Refusal},
-    event::{Cursor, Event, EventFilter, Limits, NewEvent, Offset},
+    event::{Cursor, Epoch, Event, EventFilter, Limits, NewEvent, Offset},
     log::{AppendError, Appended, Bounds, Health, Log, ReadError},
     metrics::Metrics,
 };
@@ -80,9 +80,12 @@ impl Hub {
             ));
         }
         let admit = |(index, event): (usize, NewEvent)| {
-            principal.admit(event).map_err(|refusal| refusal.with("index", index.to_string()))
+            let event = principal.admit(event).map_err(|refusal| refusal.with("index", index.to_string()))?;
+            // An id that somebody else used must not be told from one that is free.
+            let namespace = principal.grant().publish_namespace(&event);
+            Ok(event.in_namespace(namespace))
         };
-        let events = events.into_iter().enumerate().map(admit).collect::<Result<_, _>>()?;
+        let events = events.into_iter().enumerate().map(admit).collect::<Result<_, Refusal>>()?;
         self.log.append(events).await.map_err(|error| {
             if let AppendError::Stopped { reason } = &error {
                 tracing::warn!(%reason, "publish refused");
@@ -135,9 +138,15 @@ impl Hub {
         self.log.damaged_reads()
     }
 
-    /// The cursor of an offset.
-    pub fn cursor(&self, offset: Offset) -> Cursor {
-        Cursor { epoch: self.log.epoch(), offset }
+    /// The identity of the log, which makes and opens every cursor.
+    pub fn epoch(&self) -> Epoch {
+        self.log.epoch()
+    }
+
+    /// The cursor of a position: up to where somebody has everything, whether or not an event that they may read is there. It is
+    /// another one each time, so that it does not tell what others publish; an event's own cursor is [`Event::cursor`].
+    pub fn position(&self, offset: Offset) -> Cursor {
+        self.log.epoch().seal_position(offset)
     }
 
     /// Commits what waits and closes the log.
@@ -148,7 +157,7 @@ impl Hub {
     /// What a reader is told when the log cannot give what it asked for.
     fn read_refusal(&self, error: &ReadError) -> Refusal {
         match error {
-            ReadError::Expired { earliest } => position::expired(self.cursor(earliest.previous())),
+            ReadError::Expired { earliest } => position::expired(self.position(earliest.previous())),
             ReadError::Failed { .. } | ReadError::Damaged { .. } => {
                 tracing::error!(reason = %error, "the log cannot be read");
                 Refusal::new(Code::Unavailable, "the log cannot be read now")

@@ -4,7 +4,7 @@ use super::Hub;
 use crate::{
     auth::Principal,
     error::{Code, Refusal},
-    event::{Cursor, EventFilter, Offset, START_LAST_MAX, StartPosition},
+    event::{Cursor, EventFilter, Offset, OpenCursorError, START_LAST_MAX, StartPosition},
     log::{From, Read},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,7 +16,7 @@ const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl Hub {
     /// The offset after which a subscription reads; `None` starts with what is published from now on. Fails with
-    /// `EPOCH_CHANGED`, `CURSOR_AHEAD`, `CURSOR_EXPIRED` (these carry the earliest and the latest cursor), `INVALID_FILTER`.
+    /// `EPOCH_CHANGED`, `CURSOR_INVALID`, `CURSOR_AHEAD`, `CURSOR_EXPIRED` (which carry the earliest and the latest cursor), `INVALID_FILTER`.
     ///
     /// Cancel safety: yes.
     pub async fn locate(
@@ -27,7 +27,7 @@ impl Hub {
     ) -> Result<Option<Offset>, Refusal> {
         match start {
             StartPosition::Live => Ok(None),
-            StartPosition::After(cursor) => self.check_cursor(*cursor).map(Some),
+            StartPosition::After(cursor) => self.open(*cursor).map(Some),
             StartPosition::Earliest => Ok(Some(self.bounds().earliest.previous())),
             StartPosition::Time(time) => {
                 check_time(*time)?;
@@ -39,30 +39,33 @@ impl Hub {
         }
     }
 
-    /// The offset of a cursor of this log, when the event after it is still there or yet to come.
-    pub(super) fn check_cursor(&self, cursor: Cursor) -> Result<Offset, Refusal> {
+    /// The offset of a cursor of this log, when the event after it is still there or yet to come. Fails with `EPOCH_CHANGED`,
+    /// `CURSOR_INVALID`, `CURSOR_AHEAD` or `CURSOR_EXPIRED`.
+    pub(super) fn open(&self, cursor: Cursor) -> Result<Offset, Refusal> {
         let bounds = self.bounds();
         let ends = |refusal: Refusal| {
             refusal
-                .with("earliest", self.cursor(bounds.earliest.previous()).to_string())
-                .with("latest", self.cursor(bounds.head).to_string())
+                .with("earliest", self.position(bounds.earliest.previous()).to_string())
+                .with("latest", self.position(bounds.head).to_string())
         };
-        if cursor.epoch != self.log.epoch() {
-            return Err(ends(Refusal::new(
-                Code::EpochChanged,
-                "the cursor belongs to another log than this server's",
-            )));
-        }
-        if cursor.offset > bounds.head {
+        let offset = match self.log.epoch().open(cursor) {
+            Ok(offset) => offset,
+            Err(OpenCursorError::OtherLog) => {
+                let message = "the cursor belongs to another log than this server's";
+                return Err(ends(Refusal::new(Code::EpochChanged, message)));
+            }
+            Err(OpenCursorError::Forged) => return Err(Cursor::invalid(&cursor.to_string())),
+        };
+        if offset > bounds.head {
             return Err(ends(Refusal::new(
                 Code::CursorAhead,
                 "the cursor is beyond the end of this server's log",
             )));
         }
-        if cursor.offset.next() < bounds.earliest {
-            return Err(expired(self.cursor(bounds.earliest.previous())));
+        if offset.next() < bounds.earliest {
+            return Err(expired(self.position(bounds.earliest.previous())));
         }
-        Ok(cursor.offset)
+        Ok(offset)
     }
 
     /// The offset before the last `count` matching events.

@@ -60,7 +60,7 @@ impl Replay {
             bytes_max: PAGE_BYTES_MAX,
         };
         let page = self.hub.log.read(read).await.map_err(|error| {
-            self.hub.read_refusal(&error).with("cursor", self.hub.cursor(self.position).to_string())
+            self.hub.read_refusal(&error).with("cursor", self.hub.position(self.position).to_string())
         })?;
         let mut last = self.position;
         for event in &page.events {

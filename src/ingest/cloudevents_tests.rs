@@ -123,7 +123,7 @@ fn extensions_that_are_our_fields_arrive_in_them_and_the_cursor_is_ignored() {
 #[test]
 fn a_logged_event_carries_its_cursor_and_reads_back_without_it() {
     let new = read(&event(&json!({"time": "2018-04-05T17:31:00.5Z", "data": {"n": 1.0}}))).unwrap();
-    let cursor = Cursor { epoch: Epoch::new(1), offset: Offset::new(2) };
+    let cursor = Epoch::new([1; 16]).seal(Offset::new(2));
     let mut out = String::new();
     write(&new, Some(cursor), &mut out);
     let expected = format!(

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 
 #[path = "contract_crowds.rs"]
 mod crowds;
+#[path = "contract_namespaces.rs"]
+mod namespaces;
 #[path = "contract_pages.rs"]
 mod pages;
 #[path = "contract_retention.rs"]
@@ -19,6 +21,7 @@ use crowds::{
     a_closed_log_takes_nothing_and_had_committed_what_waited, a_reader_among_writers_misses_nothing,
     many_publishers_get_distinct_contiguous_offsets_in_the_observers_order,
 };
+use namespaces::the_keys_of_one_namespace_are_unknown_in_another;
 use pages::pages_agree_with_a_naive_reading;
 use retention::{
     a_key_outlives_its_event_for_its_window_and_no_longer,
@@ -175,6 +178,7 @@ contract! {
     an_acknowledged_event_was_shown_and_can_be_read
     a_repeat_is_answered_with_the_first_cursor_and_not_logged
     another_body_under_the_same_key_is_a_conflict_and_nothing_of_its_request_is_logged
+    the_keys_of_one_namespace_are_unknown_in_another
     a_time_that_the_server_filled_in_is_no_part_of_the_body
     pages_agree_with_a_naive_reading
     an_offset_at_or_beyond_the_head_gives_an_empty_last_page
@@ -199,8 +203,10 @@ fn offsets_rise_by_one_from_one(kind: Kind) {
         let second = subject.log.append(events(2)).await.unwrap();
         let none = subject.log.append(Vec::new()).await.unwrap();
         let all: Vec<_> = first.iter().chain(&second).chain(&none).collect();
-        assert_eq!(all.iter().map(|one| one.cursor.offset.get()).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-        assert!(all.iter().all(|one| !one.duplicate && one.cursor.epoch == subject.log.epoch()));
+        assert_eq!(all.iter().map(|one| one.offset.get()).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert!(
+            all.iter().all(|one| !one.duplicate && subject.log.epoch().open(one.cursor) == Ok(one.offset))
+        );
         assert_eq!(subject.log.bounds(), Bounds { earliest: Offset::new(1), head: Offset::new(5) });
     });
 }
@@ -242,9 +248,9 @@ fn an_acknowledged_event_was_shown_and_can_be_read(kind: Kind) {
         let subject = kind.open(1_000);
         for event in events(20) {
             let id = event.id().to_owned();
-            let cursor = subject.log.append(vec![event]).await.unwrap()[0].cursor;
+            let Appended { cursor, offset, .. } = subject.log.append(vec![event]).await.unwrap()[0];
             assert_eq!(subject.seen().last().unwrap().cursor(), cursor);
-            assert_eq!(subject.log.bounds().head, cursor.offset);
+            assert_eq!(subject.log.bounds().head, offset);
             assert_eq!(subject.log.find(id, Arc::default()).await.unwrap().unwrap().cursor(), cursor);
         }
     });
@@ -270,7 +276,7 @@ fn another_body_under_the_same_key_is_a_conflict_and_nothing_of_its_request_is_l
         let subject = kind.open(1_000);
         let a = json!({ "id": "a", "source": "/x", "type": "t", "subject": "s", "taskId": "1", "data": 1,
                         "time": "2026-01-01T00:00:00Z", "correlationId": "c", "attributes": { "x": 1 } });
-        let first = subject.append(std::slice::from_ref(&a)).await.unwrap()[0].cursor;
+        let first = subject.append(std::slice::from_ref(&a)).await.unwrap()[0];
         let changes = json!({ "type": "u", "subject": "r", "taskId": "2", "data": "1", "time": "2026-01-01T00:00:01Z",
                               "correlationId": "d", "priority": "LOW", "attributes": { "x": 2 }, "userId": "u" });
         for (field, value) in changes.as_object().unwrap() {
@@ -279,7 +285,7 @@ fn another_body_under_the_same_key_is_a_conflict_and_nothing_of_its_request_is_l
             let error = subject.append(&[json!({ "type": "new" }), changed]).await.unwrap_err();
             assert!(
                 matches!(&error, AppendError::Conflict { index: 1, id, source_name, first: Some(cursor) }
-                if (id.as_str(), source_name.as_str(), *cursor) == ("a", "/x", first)),
+                if (id.as_str(), source_name.as_str(), *cursor) == ("a", "/x", first.cursor)),
                 "{field}: {error}"
             );
             assert_eq!(error.refusal().code, Code::IdConflict);
@@ -288,10 +294,7 @@ fn another_body_under_the_same_key_is_a_conflict_and_nothing_of_its_request_is_l
             subject.append(&[json!({ "id": "b", "type": "t" }), json!({ "id": "b", "type": "u" })]).await;
         assert!(matches!(within, Err(AppendError::Conflict { index: 1, first: None, .. })));
         assert_eq!(subject.log.bounds().head, first.offset);
-        assert_eq!(
-            subject.append(&[json!({ "type": "t" })]).await.unwrap()[0].cursor.offset,
-            first.offset.next()
-        );
+        assert_eq!(subject.append(&[json!({ "type": "t" })]).await.unwrap()[0].offset, first.offset.next());
         assert_eq!(offsets(&subject.seen()), [1, 2]);
     });
 }
@@ -341,7 +344,7 @@ fn a_start_whose_successor_is_gone_is_expired_and_the_next_one_is_not(kind: Kind
         assert_eq!((offsets(&page.events), page.through.get(), page.is_last), (vec![10, 9, 8], 8, false));
         let page = subject.log.read(falling(page.through, 3)).await.unwrap();
         assert_eq!((offsets(&page.events), page.through.get(), page.is_last), (vec![7], 0, true));
-        assert_eq!(subject.log.append(events(1)).await.unwrap()[0].cursor.offset.get(), 11);
+        assert_eq!(subject.log.append(events(1)).await.unwrap()[0].offset.get(), 11);
         assert_eq!(
             subject.log.before_time(chrono::DateTime::UNIX_EPOCH).await.unwrap().next(),
             subject.log.bounds().earliest

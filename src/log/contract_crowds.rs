@@ -34,7 +34,7 @@ pub(super) fn many_publishers_get_distinct_contiguous_offsets_in_the_observers_o
                     let events = events(count);
                     let ids: Vec<String> = events.iter().map(|event| event.id().to_owned()).collect();
                     let appended = log.append(events).await.unwrap();
-                    mine.extend(appended.iter().map(|one| one.cursor.offset.get()).zip(ids));
+                    mine.extend(appended.iter().map(|one| one.offset.get()).zip(ids));
                 }
                 assert!(mine.is_sorted());
                 mine

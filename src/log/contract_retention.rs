@@ -3,7 +3,7 @@
 use super::{pages::pages_agree, *};
 use std::time::Duration;
 
-fn keeping(events: Option<u64>, bytes: Option<u64>, age: Option<Duration>) -> Opened {
+pub(super) fn keeping(events: Option<u64>, bytes: Option<u64>, age: Option<Duration>) -> Opened {
     let retention = Retention { events, bytes, age, ..Retention::default() };
     Opened { retention, ..Opened::default() }
 }
@@ -35,7 +35,7 @@ pub(super) fn each_limit_removes_from_the_front_and_the_last_event_stays(kind: K
         subject.earliest(50).await;
         subject.log.append(events(1)).await.unwrap();
         subject.earliest(51).await;
-        assert_eq!(subject.log.append(events(1)).await.unwrap()[0].cursor.offset.get(), 52);
+        assert_eq!(subject.log.append(events(1)).await.unwrap()[0].offset.get(), 52);
     });
 }
 

@@ -14,7 +14,7 @@ use super::{
     },
     writer::Writer,
 };
-use crate::event::{Cursor, Epoch, Event, EventFilter, NewEvent, Offset};
+use crate::event::{Epoch, Event, EventFilter, NewEvent, Offset};
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, ready};
 use std::{
@@ -174,7 +174,14 @@ struct Stub {
     logged_at: i64,
     id: Arc<str>,
     source: Box<str>,
+    namespace: Box<str>,
     digest: BodyDigest,
+}
+
+impl Stub {
+    fn has_key_of(&self, event: &NewEvent) -> bool {
+        *self.id == *event.id() && *self.source == *event.source() && *self.namespace == *event.namespace()
+    }
 }
 
 /// All events, and their offsets by id in rising order.
@@ -210,15 +217,17 @@ impl Kept {
         Amount { events: self.entries.len() as u64, bytes: self.bytes, earliest_at }
     }
 
-    fn same_key(&self, event: &NewEvent, epoch: Epoch) -> Option<First> {
-        self.by_id.get(event.id())?.iter().find_map(|offset| {
-            let cursor = Cursor { epoch, offset: Offset::new(*offset) };
-            if let Some(old) = self.entry(*offset) {
+    fn same_key(&self, event: &NewEvent) -> Option<First> {
+        self.by_id.get(event.id())?.iter().find_map(|own| {
+            let offset = Offset::new(*own);
+            if let Some(old) = self.entry(*own) {
                 let is_same = is_same_body(&old.event, event);
-                return (old.event.source() == event.source()).then_some(First { cursor, is_same });
+                let is_its =
+                    old.event.source() == event.source() && old.event.namespace() == event.namespace();
+                return is_its.then_some(First { offset, is_same });
             }
-            let stub = self.stub(*offset).filter(|stub| *stub.source == *event.source())?;
-            Some(First { cursor, is_same: stub.digest == body_digest(event) })
+            let stub = self.stub(*own).filter(|stub| stub.has_key_of(event))?;
+            Some(First { offset, is_same: stub.digest == body_digest(event) })
         })
     }
 
@@ -245,6 +254,7 @@ impl Kept {
             logged_at: entry.logged_at,
             id: entry.event.id().into(),
             source: entry.event.source().into(),
+            namespace: entry.event.namespace().into(),
             digest: body_digest(&entry.event),
         });
     }
@@ -354,10 +364,10 @@ pub(super) struct MemoryTransaction<'a> {
 
 impl Transaction for MemoryTransaction<'_> {
     fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError> {
-        if let Some(first) = self.kept.same_key(event, self.epoch) {
+        if let Some(first) = self.kept.same_key(event) {
             return Ok(Some(first));
         }
-        self.kept.push(Event::logged(event.clone(), place.cursor), place.logged_at);
+        self.kept.push(Event::logged(event.clone(), self.epoch, place.offset), place.logged_at);
         Ok(None)
     }
 

@@ -19,7 +19,7 @@ mod writer;
 pub use memory::{MemoryLog, MemoryOptions};
 pub use retention::Retention;
 pub use sqlite::{
-    CheckReport, FileSize, LogStats, OpenError, Secret, SqliteLog, SqliteOptions, TypeCount, check,
+    CheckReport, FileSize, LogStats, OpenError, Secret, SqliteLog, SqliteOptions, TypeCount, check, epoch,
     secret_of, stats,
 };
 pub use writer::{OnAppend, WriterOptions};
@@ -38,8 +38,10 @@ pub type OnCommit = Box<dyn FnMut(Batch) + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// Where the event stands; for a repeat, where it stood already.
+    pub offset: Offset,
+    /// The same, for the publisher.
     pub cursor: Cursor,
-    /// Was the same (`source`, `id`) with the same body in the log already?
+    /// Was the same (namespace, `source`, `id`) with the same body in the log already?
     pub duplicate: bool,
 }
 
@@ -106,7 +108,7 @@ pub enum Health {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The same (`source`, `id`) is in the log with another body.
+    /// The same (namespace, `source`, `id`) is in the log with another body.
     #[error("event {index}: id {id:?} of source {source_name:?} was published before with another body")]
     Conflict {
         /// Which event of the request, from 0.
@@ -188,7 +190,7 @@ pub enum ReadError {
 /// (`log/contract.rs`) runs for all of them.
 pub trait Log: Send + Sync + fmt::Debug {
     /// Appends events in their order, all or none, and answers after the commit. A repeat of an event that is in the log
-    /// (same `source`, `id` and body, within this request as well) is answered with the first one's cursor and not logged.
+    /// (same namespace, `source`, `id` and body, within this request as well) is answered with the first one's cursor and not logged.
     ///
     /// Cancel safety: dropping the future does not take the events back.
     fn append(&self, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>>;
@@ -217,7 +219,7 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// The ends of the log now. Cheap.
     fn bounds(&self) -> Bounds;
 
-    /// The identity of the log.
+    /// The identity of the log, which seals and opens its cursors.
     fn epoch(&self) -> Epoch;
 
     /// Can it take and give events? Cheap.

@@ -28,7 +28,7 @@ mod terms;
 pub use check::{CheckReport, check};
 pub use directory::OpenError;
 pub use secret::{Secret, secret_of};
-pub use stats::{FileSize, LogStats, TypeCount, stats};
+pub use stats::{FileSize, LogStats, TypeCount, epoch, stats};
 
 use super::{
     AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, Retention, WriterOptions,

@@ -60,17 +60,21 @@ async fn a_reopened_log_has_its_events_its_epoch_and_its_keys() {
     let log = open(&dir).unwrap();
     let epoch = log.epoch();
     let first = log.append(vec![event("a", 1), event("b", 1)]).await.unwrap();
+    let theirs = || event("a", 7).in_namespace(Some("them".into()));
+    let second = log.append(vec![theirs()]).await.unwrap();
     let found = log.find("b".to_owned(), Arc::default()).await.unwrap();
     log.close().await;
     drop(log);
 
     let log = open(&dir).unwrap();
     assert_eq!(log.epoch(), epoch);
-    assert_eq!(log.bounds(), Bounds { earliest: Offset::new(1), head: Offset::new(2) });
+    assert_eq!(log.bounds(), Bounds { earliest: Offset::new(1), head: Offset::new(3) });
     assert_eq!(log.find("b".to_owned(), Arc::default()).await.unwrap(), found);
     let again = log.append(vec![event("a", 1), event("c", 1)]).await.unwrap();
     assert_eq!((again[0].cursor, again[0].duplicate), (first[0].cursor, true));
-    assert_eq!((again[1].cursor.offset.get(), again[1].duplicate), (3, false));
+    assert_eq!((again[1].offset.get(), again[1].duplicate), (4, false));
+    let again = log.append(vec![theirs()]).await.unwrap();
+    assert_eq!((again[0].cursor, again[0].duplicate), (second[0].cursor, true));
     assert!(matches!(log.append(vec![event("b", 2)]).await, Err(AppendError::Conflict { .. })));
 }
 
@@ -126,7 +130,7 @@ async fn another_format_and_files_of_others_are_refused_and_left_alone() {
     open(&dir).unwrap().close().await;
     database(&dir).execute("UPDATE meta SET value = 1 WHERE name = 'format'", []).unwrap();
     let error = open(&dir).unwrap_err();
-    assert!(matches!(error, OpenError::UnknownFormat { found: 1, known: 2, .. }), "{error}");
+    assert!(matches!(error, OpenError::UnknownFormat { found: 1, known: 3, .. }), "{error}");
 
     let dir = tempfile::tempdir().unwrap();
     database(&dir).execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (7);").unwrap();

@@ -1,11 +1,11 @@
 //! What the writer needs of a store: transactions that insert events at given places, and the ends of what is kept.
 //!
-//! Invariants: what a transaction did is visible to readers after its commit only; dropping it rolls it back; (`source`, `id`)
-//! is unique in a store.
+//! Invariants: what a transaction did is visible to readers after its commit only; dropping it rolls it back; (namespace,
+//! `source`, `id`) is unique in a store.
 //! Not here: who may be told what (`writer`), reading (`page` and each store's own reads).
 
 use super::{Bounds, ReadError};
-use crate::event::{Cursor, Epoch, NewEvent, Offset, ScopeField};
+use crate::event::{Epoch, NewEvent, Offset, ScopeField};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ impl std::convert::From<StoreError> for ReadError {
 /// Where and when an event is put.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// Its cursor.
-    pub(super) cursor: Cursor,
+    /// Its offset.
+    pub(super) offset: Offset,
     /// Milliseconds since 1970 by the server's clock; never decreases from one event to the next.
     pub(super) logged_at: i64,
 }
@@ -45,7 +45,7 @@ pub(super) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct First {
     /// Where it stands, or stood before retention removed it.
-    pub(super) cursor: Cursor,
+    pub(super) offset: Offset,
     /// Has it the same body?
     pub(super) is_same: bool,
 }
@@ -88,7 +88,7 @@ pub(super) trait Store: Send + 'static {
 
 /// A batch in the making; dropped, it leaves no trace.
 pub(super) trait Transaction {
-    /// Puts an event at the place after the last one, unless its (`source`, `id`) is there already, in an earlier
+    /// Puts an event at the place after the last one, unless its (namespace, `source`, `id`) is there already, in an earlier
     /// transaction or in this one: then gives back the one that is there.
     fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError>;
 

@@ -341,7 +341,7 @@ impl<S: Store> Thread<S> {
         let took = started.elapsed();
         self.logged_at = logged_at;
         self.shared.publish(bounds);
-        let batch = logged(asked, &answers);
+        let batch = logged(asked, &answers, epoch);
         let events = batch.len();
         (self.on_commit)(batch);
         if let Some(on_append) = &self.options.on_append {
@@ -352,12 +352,12 @@ impl<S: Store> Thread<S> {
 }
 
 /// The events that were newly logged, in order.
-fn logged(asked: &mut Vec<Vec<NewEvent>>, answers: &[Answer]) -> Batch {
+fn logged(asked: &mut Vec<Vec<NewEvent>>, answers: &[Answer], epoch: Epoch) -> Batch {
     let mut batch = Vec::new();
     for (events, answer) in asked.drain(..).zip(answers) {
         let places = answer.iter().flatten();
         let new = events.into_iter().zip(places).filter(|(_, place)| !place.duplicate);
-        batch.extend(new.map(|(event, place)| Arc::new(Event::logged(event, place.cursor))));
+        batch.extend(new.map(|(event, place)| Arc::new(Event::logged(event, epoch, place.offset))));
     }
     batch.into()
 }
@@ -376,26 +376,29 @@ impl<T: Transaction> Placing<T> {
         let before = self.last;
         let mut places = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
-            let cursor = Cursor { epoch: self.epoch, offset: self.last.next() };
-            match self.transaction.insert(event, Place { cursor, logged_at: self.logged_at })? {
+            let offset = self.last.next();
+            match self.transaction.insert(event, Place { offset, logged_at: self.logged_at })? {
                 None => {
-                    self.last = cursor.offset;
-                    places.push(Appended { cursor, duplicate: false });
+                    self.last = offset;
+                    places.push(self.appended(offset, false));
                 }
-                Some(first) if first.is_same => {
-                    places.push(Appended { cursor: first.cursor, duplicate: true });
-                }
+                Some(first) if first.is_same => places.push(self.appended(first.offset, true)),
                 Some(first) => {
                     if self.last > before {
                         self.transaction.take_back(before.next())?;
                         self.last = before;
                     }
-                    let first = Some(first.cursor).filter(|first| first.offset <= before);
+                    let first = Some(first.offset).filter(|first| *first <= before);
+                    let first = first.map(|first| self.epoch.seal(first));
                     return Ok(Err(conflict(index, event, first)));
                 }
             }
         }
         Ok(Ok(places))
+    }
+
+    fn appended(&self, offset: Offset, duplicate: bool) -> Appended {
+        Appended { offset, cursor: self.epoch.seal(offset), duplicate }
     }
 }
 

@@ -162,9 +162,9 @@ async fn all_that_waits_while_a_commit_runs_goes_into_the_next_one() {
     let rest: Vec<_> = (0..10).map(|number| subject.ask(vec![event(&number.to_string(), "/")])).collect();
     subject.give(Step::Go);
     subject.give(Step::Go);
-    assert_eq!(first.await.unwrap().unwrap()[0].cursor.offset.get(), 1);
+    assert_eq!(first.await.unwrap().unwrap()[0].offset.get(), 1);
     for (answer, offset) in rest.into_iter().zip(2..) {
-        assert_eq!(answer.await.unwrap().unwrap()[0].cursor.offset.get(), offset);
+        assert_eq!(answer.await.unwrap().unwrap()[0].offset.get(), offset);
     }
     assert_eq!(*subject.seen.lock().unwrap(), [vec![1], (2..=11).collect()]);
 }
@@ -224,7 +224,7 @@ async fn a_conflict_fails_alone_and_takes_back_its_own_request_only() {
     let within = within.await.unwrap();
     assert!(matches!(within, Err(AppendError::Conflict { index: 1, first: None, .. })), "{within:?}");
     let after = after.await.unwrap().unwrap();
-    assert_eq!((after[0].cursor.offset.get(), after[0].duplicate), (3, false));
+    assert_eq!((after[0].offset.get(), after[0].duplicate), (3, false));
     assert_eq!((after[1].cursor, after[1].duplicate), (b, true));
     assert_eq!(*subject.seen.lock().unwrap(), [vec![1], vec![2, 3]]);
 }
@@ -301,7 +301,7 @@ async fn a_full_disk_and_a_foreign_lock_refuse_and_the_next_append_may_succeed()
         assert_eq!((subject.writer.health(), subject.writer.bounds().head), (Health::Writable, Offset::ZERO));
         drop(subject.steps);
         let appended = subject.writer.append(vec![event("a", "/")]).await.unwrap();
-        assert_eq!((appended[0].cursor.offset.get(), appended[0].duplicate), (1, false));
+        assert_eq!((appended[0].offset.get(), appended[0].duplicate), (1, false));
     }
 }
 

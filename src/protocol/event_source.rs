@@ -36,8 +36,7 @@ impl StreamForm for EventSource {
                 out.push_str(payload);
                 out.push_str("\n\n");
             }
-            Word::Heartbeat { position: None } => out.push_str(":\n\n"),
-            Word::Heartbeat { position: Some(position) } => checkpoint(position, out),
+            Word::Heartbeat { position } => checkpoint(position, out),
             Word::Failed { refusal, .. } => named("ended", None, &told(refusal), out),
             Word::Drained { position, pause } => {
                 push_retry(pause, out);
@@ -99,14 +98,13 @@ mod tests {
         let words = [
             Word::Opened { start: Some(one), resumed: true },
             Word::Next { id: "", cursor: Some(two), payload: r#"{"id":"e1"}"# },
-            Word::Heartbeat { position: None },
-            Word::Heartbeat { position: Some(two) },
+            Word::Heartbeat { position: two },
         ];
         assert_eq!(
             written(Streaming::EventSource, &words),
             format!(
                 "event: ready\nid: {one}\ndata: {{\"resumed\":true,\"cursor\":\"{one}\"}}\n\nid: {two}\ndata: {{\"id\":\"e1\"}}\n\n\
-                 :\n\nevent: checkpoint\nid: {two}\ndata: {{\"cursor\":\"{two}\"}}\n\n"
+                 event: checkpoint\nid: {two}\ndata: {{\"cursor\":\"{two}\"}}\n\n"
             )
         );
     }

@@ -10,6 +10,7 @@ use super::{
     errors::write_errors,
     streaming::{EVENT_STREAM, push_id, push_retry},
 };
+use crate::event::Cursor;
 
 /// Either mode of graphql-sse.
 #[derive(Clone, Copy, Debug)]
@@ -25,10 +26,7 @@ impl StreamForm for GraphqlSse {
 
     fn write(&self, word: &Word<'_>, out: &mut String) {
         match *word {
-            Word::Opened { start, .. } => {
-                let start = start.filter(|_| !self.is_shared);
-                self.write(&Word::Heartbeat { position: start }, out);
-            }
+            Word::Opened { start, .. } => self.comment(start, out),
             Word::Next { id, cursor, payload } => {
                 if let Some(cursor) = cursor.filter(|_| !self.is_shared) {
                     push_id(cursor, out);
@@ -43,17 +41,10 @@ impl StreamForm for GraphqlSse {
                 self.complete(id, out);
             }
             Word::Complete { id } => self.complete(id, out),
-            // A comment reaches nobody; the `id` below it is kept by an EventSource although no event is fired.
-            Word::Heartbeat { position } => {
-                out.push_str(":\n");
-                if let Some(position) = position {
-                    push_id(position, out);
-                }
-                out.push('\n');
-            }
+            Word::Heartbeat { position } => self.comment(Some(position), out),
             Word::Drained { position, pause } => {
                 push_retry(pause, out);
-                self.write(&Word::Heartbeat { position: Some(position) }, out);
+                self.comment(Some(position), out);
             }
             Word::Gap { .. } => {}
         }
@@ -61,6 +52,15 @@ impl StreamForm for GraphqlSse {
 }
 
 impl GraphqlSse {
+    /// A comment reaches nobody; the `id` below it is kept by an EventSource although no event is fired.
+    fn comment(self, position: Option<Cursor>, out: &mut String) {
+        out.push_str(":\n");
+        if let Some(position) = position.filter(|_| !self.is_shared) {
+            push_id(position, out);
+        }
+        out.push('\n');
+    }
+
     fn next(self, id: &str, payload: &str, out: &mut String) {
         out.push_str("event: next\ndata: ");
         if self.is_shared {
@@ -99,14 +99,13 @@ mod tests {
         let words = [
             Word::Opened { start: Some(one), resumed: false },
             Word::Next { id: r#""a""#, cursor: Some(two), payload: r#"{"data":1}"# },
-            Word::Heartbeat { position: None },
-            Word::Heartbeat { position: Some(two) },
+            Word::Heartbeat { position: two },
             Word::Complete { id: r#""a""# },
         ];
         assert_eq!(
             written(Streaming::GraphqlSse, &words),
             format!(
-                ":\nid: {one}\n\nid: {two}\nevent: next\ndata: {{\"data\":1}}\n\n:\n\n:\nid: {two}\n\nevent: complete\ndata:\n\n"
+                ":\nid: {one}\n\nid: {two}\nevent: next\ndata: {{\"data\":1}}\n\n:\nid: {two}\n\nevent: complete\ndata:\n\n"
             )
         );
     }

@@ -63,7 +63,7 @@ mod tests {
         let words = [
             Word::Opened { start: None, resumed: false },
             Word::Next { id: "", cursor: Some(cursor(2)), payload: r#"{"data":1}"# },
-            Word::Heartbeat { position: Some(cursor(3)) },
+            Word::Heartbeat { position: cursor(3) },
             Word::Complete { id: "" },
         ];
         assert_eq!(

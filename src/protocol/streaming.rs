@@ -52,8 +52,9 @@ pub enum Word<'a> {
     },
     /// Nothing was said for a while.
     Heartbeat {
-        /// Everything up to here has been sent; none where that was the last thing said.
-        position: Option<Cursor>,
+        /// Everything up to here has been sent. Said every time: if it were said only when it moves, silence would tell that
+        /// nobody else published.
+        position: Cursor,
     },
     /// The server ends: come back, here or elsewhere, and resume.
     Drained {
@@ -130,7 +131,7 @@ pub(super) mod tests {
 
     /// A cursor for the tests of the forms.
     pub(in crate::protocol) fn cursor(offset: u64) -> Cursor {
-        Cursor { epoch: Epoch::new(7), offset: Offset::new(offset) }
+        Epoch::new([7; 16]).seal(Offset::new(offset))
     }
 
     /// What the forms write of these words.

@@ -41,7 +41,7 @@ pub(super) async fn log(app: &App, events: Vec<NewEvent>) -> Result<Value, Refus
     let names: Vec<_> =
         events.iter().map(|event| (event.id().to_owned(), event.event_type().clone())).collect();
     let appended = app.hub.publish(&app.principal(), events).await?;
-    let answer = |((id, event_type), Appended { cursor, duplicate }): ((String, _), Appended)| {
+    let answer = |((id, event_type), Appended { cursor, duplicate, .. }): ((String, _), Appended)| {
         let event_type: crate::event::EventType = event_type;
         json!({ "id": id, "type": event_type.as_str(), "cursor": cursor.to_string(), "duplicate": duplicate })
     };

@@ -135,7 +135,7 @@ impl GraphqlSpeaker {
         let Some(id) = self.session.id(key) else { return };
         let mut prefix = String::new();
         self.session.dialect().next_prefix(id, &mut prefix);
-        let start = subscription.start();
+        let start = self.app.hub.position(subscription.start());
         let live = Live { key, subscription, prefix: prefix.into() };
         if wants_ready {
             let ready = format!(r#"{{"data":null,"extensions":{{"ready":true,"cursor":"{start}"}}}}"#);
@@ -211,7 +211,8 @@ impl Speaker for GraphqlSpeaker {
         if !self.session.is_ready() {
             return;
         }
-        let position = self.position().unwrap_or_else(|| self.app.hub.cursor(self.app.hub.bounds().head));
+        let head = || self.app.hub.position(self.app.hub.bounds().head);
+        let position = self.position().unwrap_or_else(head);
         let mut text = String::new();
         let ping = Reply::Ping { payload: Some(format!(r#"{{"cursor":"{position}"}}"#).into()) };
         if self.session.dialect().encode(&ping, &mut text) {
@@ -233,7 +234,8 @@ impl Speaker for GraphqlSpeaker {
     }
 
     fn position(&self) -> Option<Cursor> {
-        self.live.iter().map(|live| live.subscription.position()).min_by_key(|cursor| cursor.offset)
+        let least = self.live.iter().map(|live| live.subscription.position()).min();
+        least.map(|position| self.app.hub.position(position))
     }
 
     fn closing(&self, reason: &CloseReason<'_>) -> Closing {

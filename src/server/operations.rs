@@ -159,46 +159,40 @@ impl Operations {
         }
     }
 
-    /// Appends what there is to say, up to one piece, and gives the position that it leads to.
-    pub(super) fn take(&self, out: &mut String) -> Option<Cursor> {
+    /// Appends what there is to say, up to one piece.
+    pub(super) fn take(&self, out: &mut String) {
         let mut deliveries = Vec::new();
         let mut state = self.lock();
         out.push_str(&std::mem::take(&mut state.waiting));
         self.mailbox.take(CHUNK_BYTES_MAX, &mut deliveries);
         out.reserve(deliveries.iter().map(|(_, delivery)| words_bytes(delivery)).sum());
-        let mut position = None;
         for (key, delivery) in deliveries {
             let Some(running) = state.find(key) else { continue };
             match delivery {
-                Delivery::Run(run) => position = self.write_run(&running.name, &run, out).or(position),
+                Delivery::Run(run) => self.write_run(&running.name, &run, out),
                 Delivery::Lagged => {
                     if let Some(subscription) = &running.subscription {
                         subscription.catch_up();
                     }
                 }
                 Delivery::Ended(refusal) => {
-                    let refusal = running.with_position(refusal);
+                    let refusal = running.with_position(&self.hub, refusal);
                     self.form.write(&Word::Failed { id: &running.name, refusal: &refusal }, out);
                     state.remove(key);
                 }
             }
         }
-        position
     }
 
-    /// Writes the payloads of a run; says up to where.
-    fn write_run(&self, id: &str, run: &Run, out: &mut String) -> Option<Cursor> {
-        let mut position = None;
+    /// Writes the payloads of a run.
+    fn write_run(&self, id: &str, run: &Run, out: &mut String) {
         for (at, payload) in run.payloads().iter().enumerate() {
-            let cursor = self.hub.cursor(payload.offset());
             let text = match (at, run.replaced()) {
                 (0, replaced @ 1..) => Cow::Owned(with_replaced(payload.text(), replaced)),
                 _ => Cow::Borrowed(payload.text()),
             };
-            self.form.write(&Word::Next { id, cursor: Some(cursor), payload: &text }, out);
-            position = Some(cursor);
+            self.form.write(&Word::Next { id, cursor: Some(payload.cursor()), payload: &text }, out);
         }
-        position
     }
 
     /// Is there neither an operation nor anything to say?
@@ -211,8 +205,8 @@ impl Operations {
     pub(super) fn position(&self) -> Cursor {
         let state = self.lock();
         let positions = state.running.iter().filter_map(|running| running.subscription.as_ref());
-        let least = positions.map(Subscription::position).min_by_key(|cursor| cursor.offset);
-        least.unwrap_or_else(|| self.hub.cursor(self.hub.bounds().head))
+        let least = positions.map(Subscription::position).min();
+        self.hub.position(least.unwrap_or_else(|| self.hub.bounds().head))
     }
 
     /// A piece of the response was taken.
@@ -267,9 +261,11 @@ impl State {
 
 impl Running {
     /// The refusal that ends it, with the place where it stopped.
-    fn with_position(&self, refusal: Refusal) -> Refusal {
+    fn with_position(&self, hub: &Hub, refusal: Refusal) -> Refusal {
         match (&self.subscription, refusal.detail("cursor")) {
-            (Some(subscription), None) => refusal.with("cursor", subscription.position().to_string()),
+            (Some(subscription), None) => {
+                refusal.with("cursor", hub.position(subscription.position()).to_string())
+            }
             (Some(_) | None, _) => refusal,
         }
     }
@@ -315,7 +311,8 @@ impl Claim {
 
     /// Where the subscription started, once it has begun.
     pub(super) fn start(&self) -> Option<Cursor> {
-        self.operations.lock().find(self.key)?.subscription.as_ref().map(Subscription::start)
+        let start = self.operations.lock().find(self.key)?.subscription.as_ref().map(Subscription::start)?;
+        Some(self.operations.hub.position(start))
     }
 
     async fn begin<E>(
@@ -344,7 +341,7 @@ impl Claim {
 
     fn live(&self, state: &mut State, at: usize, subscription: Subscription, wants_ready: bool) {
         let Some(running) = state.running.get_mut(at) else { return };
-        let start = subscription.start();
+        let start = self.operations.hub.position(subscription.start());
         running.subscription = Some(subscription);
         if wants_ready {
             let payload = format!(r#"{{"data":null,"extensions":{{"ready":true,"cursor":"{start}"}}}}"#);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::{Code, Refusal},
-    event::{Cursor, EventFilter, Overflow, StartPosition},
+    event::{Cursor, EventFilter, Offset, Overflow, StartPosition},
     fanout::{Asked, Delivery, EventForm, Key, Mailbox, Run, Subscription},
     protocol::{
         CloseReason,
@@ -73,7 +73,7 @@ struct Gateway {
     /// The latest subscription that was asked for; an older one that gets ready later is dropped.
     wanted: Option<Key>,
     /// Up to where events have gone out when the last one was taken back.
-    position: Option<Cursor>,
+    position: Option<Offset>,
 }
 
 /// What a peer sent at once, and how far it is.
@@ -250,7 +250,8 @@ impl RpcSpeaker {
         self.gateway_stop();
         let (app, mailbox, key) = (self.app.clone(), Arc::clone(&self.mailbox), self.next_key());
         self.gateway.wanted = Some(key);
-        let start = self.gateway.position.map_or(StartPosition::Live, StartPosition::After);
+        let position = self.gateway.position.map(|position| app.hub.position(position));
+        let start = position.map_or(StartPosition::Live, StartPosition::After);
         let job = async move {
             let asked = Asked { filter: EventFilter::clone(&filter), start, overflow: Overflow::Replay };
             let form = Arc::new(GATEWAY);
@@ -269,7 +270,7 @@ impl RpcSpeaker {
         let subscription = subscribed.map_err(|refusal| RpcError::from(&refusal))?;
         let start = subscription.start();
         let mut text = String::new();
-        write_gateway_subscription(Some(&filter), Some(&start), &mut text);
+        write_gateway_subscription(Some(&filter), Some(&self.app.hub.position(start)), &mut text);
         if self.gateway.wanted == Some(key) {
             self.gateway.position = Some(start);
             self.session.set_gateway(Some(filter));
@@ -289,7 +290,7 @@ impl RpcSpeaker {
             RpcError::from(&refusal)
         })?;
         let mut text = String::new();
-        write_subscribed(id, &subscription.start(), &mut text);
+        write_subscribed(id, &self.app.hub.position(subscription.start()), &mut text);
         self.insert(Live { key, id: Some(id), subscription, prefix: notification_prefix(id).into() });
         Ok(text)
     }
@@ -419,7 +420,8 @@ impl Speaker for RpcSpeaker {
     }
 
     fn position(&self) -> Option<Cursor> {
-        self.live.iter().map(|live| live.subscription.position()).min_by_key(|cursor| cursor.offset)
+        let least = self.live.iter().map(|live| live.subscription.position()).min();
+        least.map(|position| self.app.hub.position(position))
     }
 
     fn introduction_due(&self) -> Option<Duration> {

@@ -41,8 +41,6 @@ pub(super) struct EventStream {
     /// The first words, until they are said.
     opening: Option<String>,
     silence: Pin<Box<Sleep>>,
-    /// The position that the peer was told last.
-    told: Option<Cursor>,
     is_over: bool,
     watch: Option<AbortHandle>,
     _share: Share,
@@ -87,7 +85,6 @@ impl EventStream {
             watch: watch.map(|task| task.abort_handle()),
             opening: None,
             silence: Box::pin(sleep(heartbeat_interval(app))),
-            told: None,
             is_over: false,
             _share: share,
             _seat: seat,
@@ -96,13 +93,12 @@ impl EventStream {
     }
 
     /// Opens the response where its subscription starts, after a gap where there was one.
-    pub(super) fn open(mut self, start: Option<Cursor>, resumed: bool, gap: Option<&Refusal>) -> Response {
+    pub(super) fn open(self, start: Option<Cursor>, resumed: bool, gap: Option<&Refusal>) -> Response {
         let mut opening = String::new();
         if let (Some(refusal), Some(start)) = (gap, start) {
             self.form().write(&Word::Gap { refusal, start }, &mut opening);
         }
         self.form().write(&Word::Opened { start, resumed }, &mut opening);
-        self.told = start;
         self.respond(opening)
     }
 
@@ -160,19 +156,14 @@ impl EventStream {
     }
 
     fn take(&mut self, out: &mut String) {
-        if let Some(position) = self.operations.take(out) {
-            self.told = Some(position);
-        }
+        self.operations.take(out);
         // A response of many operations waits for more of them.
         let waits = self.streaming == Streaming::GraphqlSseShared;
         self.is_over = self.operations.is_closed() || (!waits && self.operations.is_idle());
     }
 
     fn heartbeat(&mut self, out: &mut String) {
-        let position = self.operations.position();
-        let is_news = self.told != Some(position);
-        self.told = Some(position);
-        self.form().write(&Word::Heartbeat { position: is_news.then_some(position) }, out);
+        self.form().write(&Word::Heartbeat { position: self.operations.position() }, out);
     }
 
     fn drained(&mut self, out: &mut String) {

@@ -19,6 +19,12 @@ const identity = ({ id, type, cursor }) => ({ id, type, cursor });
 const ids = (items) => items.map(({ id }) => id);
 const numbered = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => `e-${from + index}`);
 
+/** The ids of the events behind a cursor: a cursor of a position is none of an event's, so it is told by what follows it. */
+async function idsAfter(server, cursor) {
+  const query = "query ($after: Cursor) { events(first: 100, after: $after) { nodes { id } } }";
+  return ids((await execute(server, query, { after: cursor })).events.nodes);
+}
+
 /** Takes the results of a GraphQL client apart: events arrive, and `live` resolves when nothing can be missed any more. */
 function results(name) {
   const arrivals = new Arrivals(name);
@@ -261,15 +267,19 @@ test("a browser's own EventSource follows the feed and resumes by itself after a
   await named("ready", 1);
   await publishNumbered(first, TYPE, 1, 3);
   await named("message", 3);
-  const skipped = await publish(first, { id: "other", type: "agent.log", source: "client-tests" });
-  await arrivals.first(({ name, cursor }) => name === "checkpoint" && cursor === skipped.cursor, "moves on in silence");
+  await publish(first, { id: "other", type: "agent.log", source: "client-tests" });
+  let checkpoints = [];
+  do {
+    checkpoints = await named("checkpoint", checkpoints.length + 1);
+  } while ((await idsAfter(first, checkpoints.at(-1).cursor)).length > 0);
   await first.stop();
   await named("ended", 1);
 
   const second = await startServer(t, { dataDir: first.dataDir, listen: first.address });
   await publishNumbered(second, TYPE, 4, 5);
   const [, ready] = await named("ready", 2);
-  assert.deepEqual([ready.resumed, ready.cursor], [true, skipped.cursor]);
+  assert.equal(ready.resumed, true);
+  assert.deepEqual(await idsAfter(second, ready.cursor), numbered(4, 5), "it resumes behind the event that it skipped");
   await publishNumbered(second, TYPE, 6, 6);
   const messages = await named("message", 6);
   assert.deepEqual(ids(messages), numbered(1, 6));

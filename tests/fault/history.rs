@@ -67,6 +67,8 @@ pub(crate) enum Record {
     Reached { client: String, connection: u32, cursor: String },
     /// The fault; what was answered before it must have survived it.
     Fault { what: String },
+    /// The secret of the log, which opens its cursors, in hexadecimal digits; comes before the final log.
+    Epoch { secret: String },
     /// An event of the final log, read after the last restart, in the log's order.
     Logged { cursor: String, id: String, hash: String, traits: Traits },
 }

@@ -123,8 +123,12 @@ fn consumers() -> Vec<(&'static str, Dialect, Filter, Start)> {
     ]
 }
 
-/// Reads the whole log page by page and records it as the final one.
+/// Reads the whole log page by page and records it as the final one, after the secret that opens its cursors.
 pub(crate) async fn read_log(server: &Server, recorder: &Recorder) -> Result<(), Failure> {
+    let epoch = fanfare::log::epoch(&server.data_dir);
+    let epoch = epoch.map_err(|error| Failure::broken(format!("the log's epoch: {error}")))?;
+    let secret = epoch.secret().map(|byte| format!("{byte:02x}")).concat();
+    recorder.record(Record::Epoch { secret });
     let mut params = json!({ "first": PAGE_EVENTS });
     loop {
         let page = server.call("events.history", &params).await?;

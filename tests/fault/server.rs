@@ -75,6 +75,7 @@ impl Recipe {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) pid: u32,
+    pub(crate) data_dir: PathBuf,
     child: Child,
     http: reqwest::Client,
 }
@@ -119,7 +120,13 @@ impl Server {
             return status.map(Started::Ended).map_err(Failure::during("waiting for the server's end"));
         };
         let http = http_client()?;
-        Ok(Started::Listening(Box::new(Server { address, pid, child, http })))
+        Ok(Started::Listening(Box::new(Server {
+            address,
+            pid,
+            data_dir: recipe.data_dir.clone(),
+            child,
+            http,
+        })))
     }
 
     /// Ends it as `kill -9` does.

@@ -8,6 +8,7 @@
 )]
 
 /// The transcripts of `tests/conformance`, over a socket.
+mod audit;
 mod conformance;
 /// The feed of whole events at `GET /events`.
 mod feed;

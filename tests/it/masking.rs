@@ -168,7 +168,7 @@ impl Sight {
         let ring = bus.clone();
         let log = MemoryLog::open(MemoryOptions::default(), Box::new(move |batch| ring.publish(batch)));
         let hub = Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default());
-        let (fanout, worker) = Fanout::start(hub.clone());
+        let (fanout, worker) = Fanout::start(hub.clone(), &tokio::runtime::Handle::current());
         let schema = schema(hub.clone(), &GraphqlOptions::default());
         Sight { hub, fanout, worker, schema }
     }

@@ -1,6 +1,7 @@
 //! GraphQL in streaming responses: graphql-sse distinct connections and multipart.
 
 use crate::support::{Block, Stream, TestServer, ask, get, request, sent, sse};
+use fanfare::event::Cursor;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -154,7 +155,11 @@ async fn the_last_event_id_wins_over_the_start_argument() {
     feed.arrives(2).await;
     drop(feed);
     let mut feed = Stream::events_after(&server, "last=3", &cursors[6]).await;
-    assert_eq!(feed.named("ready").await.json(), json!({ "resumed": true, "cursor": cursors[6] }));
+    let ready = feed.named("ready").await.json();
+    assert_eq!(
+        (&ready["resumed"], server.opened(&ready["cursor"])),
+        (&json!(true), server.opened(&cursors[6]))
+    );
     feed.arrives(7).await;
     drop((argument, header));
     feed.close(&server).await;
@@ -165,19 +170,26 @@ async fn silence_is_filled_and_moves_the_position_of_a_quiet_feed() {
     let server = TestServer::with(|config| config.ping_interval = Duration::from_millis(20));
     let mut feed = Stream::events(&server, "type=task.*").await;
     let ready = feed.named("ready").await.id.unwrap();
-    let beat = feed.block().await.unwrap();
-    assert_eq!(beat, Block::default(), "a comment as long as nothing is new");
-    let passed = server.publish("agent.created", json!({})).await;
-    assert_ne!(passed, ready);
-    let checkpoint = feed.named("checkpoint").await;
-    assert_eq!((checkpoint.id.as_ref(), checkpoint.json()), (Some(&passed), json!({ "cursor": passed })));
-    let mut again = Stream::events_after(&server, "type=task.*", &passed).await;
-    assert_eq!(again.named("ready").await.json(), json!({ "resumed": true, "cursor": passed }));
+    let (one, other) = (feed.named("checkpoint").await, feed.named("checkpoint").await);
+    assert_eq!(server.opened(&one.json()["cursor"]), server.opened(&ready));
+    assert_eq!(server.opened(&other.json()["cursor"]), server.opened(&ready));
+    assert_ne!(one, other, "silence says the same whether or not others publish");
+    let passed = server.opened(&server.publish("agent.created", json!({})).await);
+    let checkpoint = loop {
+        let checkpoint = feed.named("checkpoint").await;
+        assert_eq!(checkpoint.json(), json!({ "cursor": checkpoint.id }));
+        if server.opened(&checkpoint.json()["cursor"]) == passed {
+            break checkpoint.id.unwrap();
+        }
+    };
+    let mut again = Stream::events_after(&server, "type=task.*", &checkpoint).await;
+    let ready = again.named("ready").await.json();
+    assert_eq!((&ready["resumed"], server.opened(&ready["cursor"])), (&json!(true), passed));
 
     let operation = json!({ "query": TASKS });
     let mut distinct = Stream::open(sse(&server, &operation)).await;
-    let head = server.publish("agent.created", json!({})).await;
-    while distinct.block().await.unwrap().id.as_ref() != Some(&head) {}
+    let head = server.opened(&server.publish("agent.created", json!({})).await);
+    while distinct.block().await.unwrap().id.is_none_or(|id| server.opened(&id) != head) {}
     let mut multipart = Stream::open(ask(&server, MULTIPART, &operation)).await;
     assert_eq!(multipart.until("--graphql").await.unwrap(), "\r\n--graphql");
     let beat = multipart.until("--graphql").await.unwrap();
@@ -230,13 +242,15 @@ async fn a_server_that_ends_ends_every_stream_so_that_its_reader_comes_back() {
     feed.arrives(0).await;
     distinct.named("next").await;
     multipart.until("{\"payload\"").await.unwrap();
+    let epoch = server.hub.epoch();
     tokio::task::spawn_blocking(move || server.stop()).await.unwrap();
 
     let blocks = feed.rest().await;
     let ended = blocks.last().unwrap();
     assert_eq!((&*ended.event, &ended.json()["code"], &ended.id), ("ended", &json!("UNAVAILABLE"), &None));
     let position = blocks.iter().rev().find_map(|block| block.id.clone());
-    assert_eq!(position.unwrap_or(last.clone()), last);
+    let opened = |cursor: &str| epoch.open(Cursor::parse(cursor).unwrap()).unwrap();
+    assert_eq!(opened(&position.unwrap()), opened(&last));
     let pause = blocks.iter().find_map(|block| block.retry).expect("how long to wait");
     assert!((1_000..4_000).contains(&pause));
     assert!(

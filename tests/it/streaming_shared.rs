@@ -3,7 +3,7 @@
 use crate::support::{DEADLINE, Stream, TestServer, get, request, sent};
 use fanfare::{
     auth::Principal,
-    event::{Cursor, Draft, NewEvent},
+    event::{Draft, NewEvent},
 };
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -303,7 +303,7 @@ async fn operations_started_while_events_pour_in_miss_nothing() {
         let next = stream.named("next").await.json();
         let seen = names.get_mut(next["id"].as_str().unwrap()).unwrap();
         let extensions = &next["payload"]["extensions"];
-        let offset = Cursor::parse(extensions["cursor"].as_str().unwrap()).unwrap().offset;
+        let offset = server.opened(&extensions["cursor"]);
         match seen.replace(offset) {
             None => assert_eq!(extensions["ready"], true, "the first word of an operation"),
             Some(before) => assert_eq!(offset, before.next(), "without gap or repeat"),

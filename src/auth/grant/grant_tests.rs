@@ -171,7 +171,7 @@ fn ids_of_events_are_told_apart_by_the_fields_that_every_publish_rule_limits() {
     assert_eq!(namespace(&both, &given).as_deref(), Some("organizationId=quant userId=u2"));
     let other = json!({ "type": "x", "organizationId": "acme" });
     assert_eq!(namespace(&both, &other).as_deref(), Some("organizationId=acme userId=u=1_2"));
-    assert_eq!(namespace(&json!([{ "types": ["x"] }]), &json!({ "type": "x" })).as_deref(), Some(""));
+    assert_eq!(namespace(&json!([{ "types": ["x"] }]), &json!({ "type": "x" })).as_deref(), Some("limited"));
     assert_eq!(namespace(&json!([{}]), &given), None);
     assert_eq!(Grant::everything().publish_namespace(&event(&given)), None);
 }

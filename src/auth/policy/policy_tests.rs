@@ -265,11 +265,11 @@ fn those_without_a_credential_and_api_keys_have_roles_too() {
     assert_eq!(lines(&key.grant)[0], "read: every type in instanceId f1, f2");
     assert_eq!(key.grant.origin(), "role fleet (of the API key)");
 
-    assert_eq!(policy.masks()[0].at, "masks[0] (line 23)");
+    assert_eq!(policy.masks[0].at, "masks[0] (line 23)");
     assert_eq!(policy.api_keys()[0].table["id"].as_str(), Some("ci"));
-    let problem = policy.masks()[0].read::<BTreeMap<String, String>>().unwrap_err();
+    let problem = policy.masks[0].read::<BTreeMap<String, String>>().unwrap_err();
     assert_eq!(problem.at, "masks[0] (line 23)");
-    let mask = policy.masks()[0].read::<BTreeMap<String, toml::Value>>().unwrap();
+    let mask = policy.masks[0].read::<BTreeMap<String, toml::Value>>().unwrap();
     assert_eq!(mask["path"].as_str(), Some("data.secret"));
     assert!(policy.knows("visitor") && !policy.knows("Visitor"));
     assert_eq!(policy.roles().collect::<Vec<_>>(), ["fleet", "member", "operator", "teamlead", "visitor"]);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cli::tail::session::Request;
-use fanfare::event::{Cursor, Epoch, Offset};
+use fanfare::event::{Epoch, Offset};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
@@ -49,7 +49,7 @@ impl Shown {
 }
 
 fn cursor(offset: u64) -> String {
-    Cursor { epoch: Epoch::new(7), offset: Offset::new(offset) }.to_string()
+    Epoch::new([7; 16]).seal(Offset::new(offset)).to_string()
 }
 
 fn event(offset: u64) -> Message {

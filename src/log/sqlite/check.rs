@@ -9,7 +9,6 @@ use super::{
     mark::{self, Witness},
     open, pages, schema, segment, sql_offset,
 };
-use crate::event::{Cursor, Offset};
 use rusqlite::Connection;
 use serde::Serialize;
 use std::path::Path;
@@ -119,7 +118,8 @@ fn witness(directory: &Directory, ends: &Ends, report: &mut CheckReport) -> Resu
 /// Every event is there, at its place, with the right checksum, can be made an event, and has its key.
 fn events(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Result<(), LoadError> {
     let mut statement = connection.prepare("SELECT offset, record FROM events ORDER BY offset")?;
-    let mut key = connection.prepare("SELECT offset FROM keys WHERE id = ?1 AND source = ?2")?;
+    let mut key =
+        connection.prepare("SELECT offset FROM keys WHERE id = ?1 AND source = ?2 AND namespace = ?3")?;
     let mut rows = statement.query([])?;
     let (mut expected, mut bytes, mut last_at) = (ends.earliest, 0_u64, i64::MIN);
     while let Some(row) = rows.next().map_err(damage::at(expected))? {
@@ -140,12 +140,13 @@ fn events(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Res
             report.found(&format!("the event at offset {offset} was logged before the one in front of it"));
         }
         last_at = record.logged_at;
-        let cursor = Cursor { epoch: ends.epoch, offset: Offset::new(offset) };
-        if let Err(reason) = record.event(cursor) {
+        if let Err(reason) = record.new_event() {
             report.found(&LoadError::event(offset, &reason));
         }
-        let found: Vec<i64> =
-            key.query_map((record.id, record.source), |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let found: Vec<i64> = {
+            let key_of = (record.id, record.source, record.namespace());
+            key.query_map(key_of, |row| row.get(0))?.collect::<Result<_, _>>()?
+        };
         if found != [sql_offset(offset)] {
             report.found(&format!("the key of the event at offset {offset} leads to {found:?}"));
         }

@@ -75,8 +75,8 @@ impl Ends {
     }
 
     fn to_bytes(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(80);
-        out.extend_from_slice(&self.epoch.get().to_le_bytes());
+        let mut out = Vec::with_capacity(88);
+        out.extend_from_slice(&self.epoch.secret());
         for number in [self.earliest, self.head, self.bytes_in, self.bytes_out, self.keys_from] {
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -90,7 +90,7 @@ impl Ends {
     fn from_bytes(bytes: &[u8]) -> Result<Self, Damage> {
         let mut fields = record::unseal(bytes, 0)?;
         let ends = Ends {
-            epoch: Epoch::new(fields.u64()?),
+            epoch: Epoch::new(fields.take()?),
             earliest: fields.u64()?,
             head: fields.u64()?,
             bytes_in: fields.u64()?,

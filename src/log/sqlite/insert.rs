@@ -18,11 +18,12 @@ use super::{
     segment::{Pending, PendingMark},
     sql_offset, terms,
 };
-use crate::event::{Cursor, Epoch, NewEvent, Offset};
+use crate::event::{Epoch, NewEvent, Offset};
 use rusqlite::{CachedStatement, Connection, ErrorCode, config::DbConfig};
 use std::sync::Arc;
 
-const INSERT_KEY: &str = "INSERT INTO keys (id, source, offset) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+const INSERT_KEY: &str =
+    "INSERT INTO keys (id, source, namespace, offset) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
 const INSERT_EVENT: &str = "INSERT INTO events (offset, record) VALUES (?1, ?2)";
 
 impl From<rusqlite::Error> for StoreError {
@@ -158,38 +159,38 @@ pub(super) struct SqliteTransaction<'a> {
 impl SqliteTransaction<'_> {
     /// The event that has this key.
     fn first(&self, event: &NewEvent) -> Result<Option<First>, LoadError> {
-        let sql = "SELECT offset FROM keys WHERE id = ?1 AND source = ?2";
-        let offset: i64 =
-            self.connection.prepare_cached(sql)?.query_one((event.id(), event.source()), |row| row.get(0))?;
+        let sql = "SELECT offset FROM keys WHERE id = ?1 AND source = ?2 AND namespace = ?3";
+        let key = (event.id(), event.source(), event.namespace());
+        let offset: i64 = self.connection.prepare_cached(sql)?.query_one(key, |row| row.get(0))?;
         let offset = offset.cast_unsigned();
-        let cursor = Cursor { epoch: self.new.epoch, offset: Offset::new(offset) };
+        let first = |is_same| First { offset: Offset::new(offset), is_same };
         if offset < self.new.earliest {
             let digest = removal::digest(self.connection, offset)?;
-            return Ok(digest.map(|digest| First { cursor, is_same: digest == body_digest(event) }));
+            return Ok(digest.map(|digest| first(digest == body_digest(event))));
         }
         pages::with_record(self.connection, offset, |record: &Record<'_>| {
-            let first = record.event(cursor).map_err(|reason| LoadError::event(offset, &reason))?;
-            Ok(Some(First { cursor, is_same: is_same_body(&first, event) }))
+            let there = record.new_event().map_err(|reason| LoadError::event(offset, &reason))?;
+            Ok(Some(first(is_same_body(&there, event))))
         })
     }
 }
 
 impl Transaction for SqliteTransaction<'_> {
     fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError> {
-        let offset = place.cursor.offset.get();
-        let key = (event.id(), event.source(), sql_offset(offset));
+        let offset = place.offset.get();
+        let key = (event.id(), event.source(), event.namespace(), sql_offset(offset));
         if self.insert_key.execute(key)? == 0 {
             if let Some(first) = self.first(event)? {
                 return Ok(Some(first));
             }
             // A key without an event: what it stood for was damaged when retention removed it.
-            let sql = "UPDATE keys SET offset = ?3 WHERE id = ?1 AND source = ?2";
+            let sql = "UPDATE keys SET offset = ?4 WHERE id = ?1 AND source = ?2 AND namespace = ?3";
             self.connection.prepare_cached(sql)?.execute(key)?;
         }
         let failed = |reason| StoreError::Failed { reason };
         record::write(self.record, event, place).map_err(failed)?;
         self.insert_event.execute((sql_offset(offset), self.record.as_slice()))?;
-        let bytes = record::counted_bytes(self.record.len(), event.id(), event.source());
+        let bytes = record::counted_bytes(self.record.len(), [event.id(), event.source(), event.namespace()]);
         self.events.push((self.pending.mark(), self.new));
         self.pending.push(bytes, |put| terms::of_new_event(event, put));
         self.new.add(offset, place.logged_at, bytes);
@@ -201,8 +202,9 @@ impl Transaction for SqliteTransaction<'_> {
         let Some((pending, ends)) = self.events.get(index).copied() else { return Ok(()) };
         for offset in from.get()..=self.new.head {
             pages::with_record(self.connection, offset, |record| {
-                let sql = "DELETE FROM keys WHERE id = ?1 AND source = ?2";
-                Ok(self.connection.prepare_cached(sql)?.execute((record.id, record.source))?)
+                let sql = "DELETE FROM keys WHERE id = ?1 AND source = ?2 AND namespace = ?3";
+                let key = (record.id, record.source, record.namespace());
+                Ok(self.connection.prepare_cached(sql)?.execute(key)?)
             })?;
         }
         let mut delete = self.connection.prepare_cached("DELETE FROM events WHERE offset >= ?1")?;

@@ -30,6 +30,7 @@ pub(super) enum Witness {
 #[derive(Debug)]
 pub(super) struct Mark {
     file: File,
+    /// The epoch's fingerprint: its secret stays in the database.
     epoch: u64,
     has_failed: bool,
 }
@@ -45,7 +46,7 @@ pub(super) fn witness(directory: &Directory, ends: &Ends) -> Result<Witness, Ope
     }
     let read = record::unseal(&bytes, 0).and_then(|mut fields| Ok((fields.u64()?, fields.u64()?)));
     Ok(match read {
-        Ok((epoch, offset)) if epoch == ends.epoch.get() => Witness::Acknowledged(offset),
+        Ok((epoch, offset)) if epoch == ends.epoch.fingerprint() => Witness::Acknowledged(offset),
         Ok(_) | Err(_) => Witness::Unusable,
     })
 }
@@ -69,7 +70,7 @@ impl Mark {
         let path = directory.mark();
         let failed = |source| OpenError::Io { path: path.clone(), source };
         let file = super::directory::private_file(&path).map_err(failed)?;
-        let mut mark = Mark { file, epoch: ends.epoch.get(), has_failed: false };
+        let mut mark = Mark { file, epoch: ends.epoch.fingerprint(), has_failed: false };
         mark.write(ends.head).and_then(|()| mark.file.sync_all()).map_err(failed)?;
         Ok(mark)
     }

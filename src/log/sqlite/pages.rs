@@ -16,7 +16,7 @@ use super::{
     terms::{self, Wanted},
 };
 use crate::{
-    event::{Cursor, Epoch, Event, EventFilter, Offset},
+    event::{Epoch, Event, EventFilter, Offset},
     log::{Bounds, FIND_EVENTS_MAX},
 };
 use chrono::{DateTime, Utc};
@@ -169,11 +169,7 @@ impl<'a> Snapshot<'a> {
             page.skip_to(offset);
             return Ok(true);
         }
-        Ok(page.offer(Arc::new(record.event(self.cursor(offset)).map_err(damaged)?)))
-    }
-
-    fn cursor(&self, offset: u64) -> Cursor {
-        Cursor { epoch: self.epoch, offset: Offset::new(offset) }
+        Ok(page.offer(Arc::new(record.event(self.epoch, offset).map_err(damaged)?)))
     }
 
     fn with_record<T>(
@@ -194,7 +190,7 @@ impl<'a> Snapshot<'a> {
         while let Some(row) = rows.next()? {
             let offset = row.get::<_, i64>(0)?.cast_unsigned();
             let found = self.with_record(offset, |record| {
-                record.event(self.cursor(offset)).map_err(|reason| LoadError::event(offset, &reason))
+                record.event(self.epoch, offset).map_err(|reason| LoadError::event(offset, &reason))
             })?;
             if found.id() != id {
                 let reason = format!("its id is not {id:?}, as the table of keys says");

@@ -7,18 +7,19 @@
 
 use super::super::store::Place;
 use crate::event::{
-    Attributes, Cursor, Event, EventFilter, EventType, Json, NewEvent, Priority, Rules, Scope, ScopeField,
-    StoredEvent, TypePattern,
+    Attributes, Epoch, Event, EventFilter, EventType, Json, NewEvent, Offset, Priority, Rules, Scope,
+    ScopeField, StoredEvent, TypePattern,
 };
 use chrono::DateTime;
 
-/// How many texts an event may have or not: its scope, then correlation id, subject, attributes, binary data.
-const OPTIONAL: usize = SCOPE + 4;
+/// How many texts an event may have or not: its scope, then correlation id, subject, attributes, binary data, namespace.
+const OPTIONAL: usize = SCOPE + 5;
 const SCOPE: usize = ScopeField::ALL.len();
 const CORRELATION: usize = SCOPE;
 const SUBJECT: usize = SCOPE + 1;
 const ATTRIBUTES: usize = SCOPE + 2;
 const BINARY: usize = SCOPE + 3;
+const NAMESPACE: usize = SCOPE + 4;
 
 /// What is wrong with the bytes of a row.
 pub(super) type Damage = String;
@@ -27,8 +28,8 @@ pub(super) type Damage = String;
 const OVERHEAD_BYTES: usize = 64;
 
 /// The bytes of an event as retention counts them: about what its row, its key and its part of the index take on disk.
-pub(super) fn counted_bytes(record: usize, id: &str, source: &str) -> u64 {
-    (record + id.len() + source.len() + OVERHEAD_BYTES) as u64
+pub(super) fn counted_bytes(record: usize, key: [&str; 3]) -> u64 {
+    (record + key.map(str::len).iter().sum::<usize>() + OVERHEAD_BYTES) as u64
 }
 
 /// The row of an event, borrowed from the database's page.
@@ -53,10 +54,12 @@ pub(super) fn write(out: &mut Vec<u8>, event: &NewEvent, place: Place) -> Result
         .then(|| serde_json::to_string(event.attributes()))
         .transpose()
         .map_err(|error| error.to_string())?;
+    let namespace = Some(event.namespace()).filter(|namespace| !namespace.is_empty());
     let mut optional = [None; OPTIONAL];
     let scope = ScopeField::ALL.into_iter().map(|field| event.scope().get(field));
     let others =
-        [event.correlation_id(), event.subject(), attributes.as_deref(), event.data_base64()].into_iter();
+        [event.correlation_id(), event.subject(), attributes.as_deref(), event.data_base64(), namespace]
+            .into_iter();
     for (to, from) in optional.iter_mut().zip(scope.chain(others)) {
         *to = from;
     }
@@ -75,7 +78,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &NewEvent, place: Place) -> Result
     {
         write_text(out, text)?;
     }
-    seal(out, place.cursor.offset.get());
+    seal(out, place.offset.get());
     Ok(())
 }
 
@@ -170,12 +173,17 @@ impl<'a> Record<'a> {
 
     /// Its bytes as retention counts them.
     pub(super) fn counted_bytes(&self) -> u64 {
-        counted_bytes(self.length, self.id, self.source)
+        counted_bytes(self.length, [self.id, self.source, self.namespace()])
     }
 
     /// The event of the row.
-    pub(super) fn event(&self, cursor: Cursor) -> Result<Event, Damage> {
-        Ok(Event::logged(self.stored()?.into(), cursor))
+    pub(super) fn event(&self, epoch: Epoch, offset: u64) -> Result<Event, Damage> {
+        Ok(Event::logged(self.new_event()?, epoch, Offset::new(offset)))
+    }
+
+    /// The event of the row without its place.
+    pub(super) fn new_event(&self) -> Result<NewEvent, Damage> {
+        self.stored().map(NewEvent::from)
     }
 
     fn stored(&self) -> Result<StoredEvent, Damage> {
@@ -186,6 +194,7 @@ impl<'a> Record<'a> {
         let attributes = self.optional(ATTRIBUTES).map(serde_json::from_str::<Attributes>).transpose();
         Ok(StoredEvent {
             id: self.id.into(),
+            namespace: self.optional(NAMESPACE).map(Into::into),
             event_type: self.event_type()?,
             time: DateTime::from_timestamp(self.time_seconds, self.time_nanos).ok_or("its time is none")?,
             time_is_given: self.marks & 1 == 1,
@@ -198,6 +207,11 @@ impl<'a> Record<'a> {
             data: Json::stored(self.data),
             data_base64: self.optional(BINARY).map(Into::into),
         })
+    }
+
+    /// Whose ids its id is one of.
+    pub(super) fn namespace(&self) -> &'a str {
+        self.optional(NAMESPACE).unwrap_or_default()
     }
 
     fn optional(&self, index: usize) -> Option<&'a str> {

@@ -19,7 +19,6 @@ use super::{
     reserve::Reserve,
     sql_offset,
 };
-use crate::event::{Cursor, Epoch, Offset};
 use rusqlite::{Connection, OptionalExtension};
 use std::{sync::Arc, time::Duration};
 
@@ -49,25 +48,26 @@ struct Stub {
     digest: BodyDigest,
     id: String,
     source: String,
+    namespace: String,
 }
 
 impl Stub {
-    fn of(record: &Record<'_>, offset: u64) -> Result<Self, Damage> {
-        // The epoch is no part of the body.
-        let event = record.event(Cursor { epoch: Epoch::new(0), offset: Offset::new(offset) })?;
+    fn of(record: &Record<'_>) -> Result<Self, Damage> {
         Ok(Stub {
             logged_at: record.logged_at,
-            digest: body_digest(&event),
+            digest: body_digest(&record.new_event()?),
             id: record.id.to_owned(),
             source: record.source.to_owned(),
+            namespace: record.namespace().to_owned(),
         })
     }
 
     fn to_bytes(&self, offset: u64) -> Result<Vec<u8>, Damage> {
         let mut out = self.logged_at.to_le_bytes().to_vec();
         out.extend_from_slice(&self.digest);
-        record::write_text(&mut out, &self.id)?;
-        record::write_text(&mut out, &self.source)?;
+        for text in [&self.id, &self.source, &self.namespace] {
+            record::write_text(&mut out, text)?;
+        }
         record::seal(&mut out, offset);
         Ok(out)
     }
@@ -79,6 +79,7 @@ impl Stub {
             digest: fields.take()?,
             id: fields.text()?.to_owned(),
             source: fields.text()?.to_owned(),
+            namespace: fields.text()?.to_owned(),
         })
     }
 }
@@ -251,9 +252,9 @@ fn leaving(
         }
         let counted = match &record {
             Some(record) => record.counted_bytes(),
-            None => counted_bytes(stored.len(), "", ""),
+            None => counted_bytes(stored.len(), [""; 3]),
         };
-        let stub = record.and_then(|record| Stub::of(&record, offset).ok());
+        let stub = record.and_then(|record| Stub::of(&record).ok());
         leaving.push(Leaving { offset, bytes: counted, stub });
         bytes = bytes.saturating_add(counted);
     }
@@ -303,7 +304,8 @@ fn key_slice(
 
 fn remove_key(connection: &Connection, stub: &Stub, offset: u64) -> rusqlite::Result<()> {
     // Its own only: the key may have been used anew.
-    let sql = "DELETE FROM keys WHERE id = ?1 AND source = ?2 AND offset = ?3";
-    connection.prepare_cached(sql)?.execute((&stub.id, &stub.source, sql_offset(offset)))?;
+    let sql = "DELETE FROM keys WHERE id = ?1 AND source = ?2 AND namespace = ?3 AND offset = ?4";
+    let key = (&stub.id, &stub.source, &stub.namespace, sql_offset(offset));
+    connection.prepare_cached(sql)?.execute(key)?;
     Ok(())
 }

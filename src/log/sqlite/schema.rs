@@ -14,7 +14,7 @@ use crate::event::Epoch;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 /// The form of the tables below.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// Marks the file as ours in its header: "Fanf".
 const APPLICATION: i64 = 0x4661_6e66;
 
@@ -25,8 +25,9 @@ CREATE TABLE events (offset INTEGER PRIMARY KEY, record BLOB NOT NULL) STRICT;
 CREATE TABLE keys (
     id TEXT NOT NULL,
     source TEXT NOT NULL,
+    namespace TEXT NOT NULL,
     offset INTEGER NOT NULL,
-    PRIMARY KEY (id, source)
+    PRIMARY KEY (id, source, namespace)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE forgotten (offset INTEGER PRIMARY KEY, stub BLOB NOT NULL) STRICT;
 CREATE TABLE segments (last INTEGER PRIMARY KEY, segment BLOB NOT NULL) STRICT;

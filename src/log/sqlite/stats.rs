@@ -8,7 +8,7 @@ use super::{
     ends::Ends,
     open, pages, schema,
 };
-use crate::event::{Cursor, Offset};
+use crate::event::{Epoch, Offset};
 use chrono::{DateTime, SecondsFormat, Utc};
 use rusqlite::Connection;
 use serde::Serialize;
@@ -88,8 +88,16 @@ pub fn stats(dir: &Path) -> Result<LogStats, OpenError> {
     Ok(stats)
 }
 
+/// The identity of the log in a data directory, beside a running server too: with it its cursors can be opened and made, so it
+/// is for tools that judge a log from outside and for nobody else. Fails as [`stats`] does.
+pub fn epoch(dir: &Path) -> Result<Epoch, OpenError> {
+    let directory = Directory::existing(dir)?;
+    let opened = open::reading(&directory, CACHE_KIB).map_err(directory.failed())?;
+    Ok(schema::check(&opened, &directory)?.epoch)
+}
+
 fn of_ends(ends: &Ends) -> LogStats {
-    let cursor = |offset: u64| Cursor { epoch: ends.epoch, offset: Offset::new(offset) }.to_string();
+    let cursor = |offset: u64| ends.epoch.seal(Offset::new(offset)).to_string();
     let time = |ms: i64| {
         let time: Option<DateTime<Utc>> = DateTime::from_timestamp_millis(ms).filter(|_| ends.events() > 0);
         time.map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true))

@@ -122,13 +122,12 @@ fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Cursor, Draft, Epoch, Limits, NewEvent, Offset};
+    use crate::event::{Draft, Epoch, Limits, NewEvent, Offset};
     use serde_json::{Value, json};
 
     fn event(json: &Value) -> Event {
         let draft = Draft::from_json(&json.to_string()).unwrap();
-        let cursor = Cursor { epoch: Epoch::new(1), offset: Offset::new(1) };
-        Event::logged(NewEvent::new(draft, &Limits::default()).unwrap(), cursor)
+        Event::logged(NewEvent::new(draft, &Limits::default()).unwrap(), Epoch::new([1; 16]), Offset::new(1))
     }
 
     fn written(json: &Value) -> Value {

@@ -228,8 +228,9 @@ fn notifications_are_spliced_around_an_encoded_event() {
 
 #[test]
 fn results_are_json_of_the_documented_form() {
-    use crate::event::{Cursor, Draft, Epoch, Event, Limits, NewEvent, Offset};
-    let cursor = Cursor { epoch: Epoch::new(1), offset: Offset::new(2) };
+    use crate::event::{Draft, Epoch, Event, Limits, NewEvent, Offset};
+    let (epoch, offset) = (Epoch::new([1; 16]), Offset::new(2));
+    let cursor = epoch.seal(offset);
     let written = |write: &dyn Fn(&mut String)| {
         let mut out = String::new();
         write(&mut out);
@@ -252,7 +253,7 @@ fn results_are_json_of_the_documented_form() {
     );
     assert_eq!(written(&|out| write_gateway_subscription(None, None, out)), json!({"filter": null}));
     let draft = Draft { event_type: "task.created".to_owned(), ..Draft::default() };
-    let event = Event::logged(NewEvent::new(draft, &Limits::default()).unwrap(), cursor);
+    let event = Event::logged(NewEvent::new(draft, &Limits::default()).unwrap(), epoch, offset);
     let history = written(&|out| write_history([&event, &event], true, out));
     assert_eq!((&history["hasMore"], &history["events"][1]["cursor"]), (&json!(true), &json!(text)));
     assert_eq!(written(&|out| write_history([], false, out)), json!({"events": [], "hasMore": false}));

@@ -37,7 +37,7 @@ fn methods_without_parameters_take_none() {
 
 #[test]
 fn the_parameters_of_each_method_are_read() {
-    let cursor = "AQAAAAAAAAABAAAAAAAAAAI";
+    let cursor = "AgAAAAAAAAAAAAAAAAAAAAAAAAAB";
     assert!(matches!(
         method("gateway.subscribe", &json!({"events": ["agent"], "filter": null})),
         Ok(Method::GatewaySubscribe { .. })
@@ -83,7 +83,7 @@ fn a_page_of_the_past_goes_one_way() {
     assert_eq!(page(json!({})), Ok(Page::Forward { first: None, after: None }));
     assert_eq!(page(json!({"first": 3})), Ok(Page::Forward { first: Some(3), after: None }));
     let Ok(Page::Backward { last: Some(2), before: Some(_) }) =
-        page(json!({"last": 2, "before": "AQAAAAAAAAABAAAAAAAAAAI"}))
+        page(json!({"last": 2, "before": "AgAAAAAAAAAAAAAAAAAAAAAAAAAB"}))
     else {
         panic!("backward")
     };

@@ -73,6 +73,7 @@ pub(super) fn check<'a>(
             | Record::Refused { .. }
             | Record::Unknown { .. }
             | Record::Fault { .. }
+            | Record::Epoch { .. }
             | Record::Logged { .. } => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Property, Report};
 use crate::history::{Filter, Record, Traits};
-use fanfare::event::Cursor;
+use fanfare::event::{Cursor, Epoch};
 use std::collections::{BTreeMap, HashMap};
 
 /// An event of the final log.
@@ -16,8 +16,8 @@ pub(super) struct Logged<'a> {
 /// The final log.
 #[derive(Debug, Default)]
 pub(super) struct Log<'a> {
-    /// Of the first event; every cursor of the run must have it.
-    epoch: Option<u64>,
+    /// Of the final log; every cursor of the run must be of it.
+    epoch: Option<Epoch>,
     pub(super) by_offset: BTreeMap<u64, Logged<'a>>,
     pub(super) by_id: HashMap<&'a str, u64>,
 }
@@ -28,8 +28,12 @@ impl<'a> Log<'a> {
         let mut log = Log::default();
         let mut last: Option<u64> = None;
         for record in records {
+            if let Record::Epoch { secret } = record {
+                log.epoch =
+                    u128::from_str_radix(secret, 16).ok().map(|secret| Epoch::new(secret.to_be_bytes()));
+            }
             let Record::Logged { cursor, id, hash, traits } = record else { continue };
-            let Some(offset) = log.offset(cursor, "the final log", report) else { continue };
+            let Some(offset) = log.known(cursor, "the final log", report) else { continue };
             match last {
                 Some(last) if offset <= last => {
                     let text = format!("the final log has {id} at {offset} after {last}");
@@ -53,28 +57,22 @@ impl<'a> Log<'a> {
     }
 
     /// The offset of a cursor of this log. One of another log is a breach: nothing in a run replaces the log.
-    pub(super) fn offset(&mut self, cursor: &str, seen: &str, report: &mut Report) -> Option<u64> {
-        let epoch = self.epoch;
-        let offset = self.place(cursor, epoch, seen, report)?;
-        self.epoch = epoch.or_else(|| Cursor::parse(cursor).ok().map(|cursor| cursor.epoch.get()));
-        Some(offset)
-    }
-
-    /// As [`Log::offset`], once the log is read.
     pub(super) fn known(&self, cursor: &str, seen: &str, report: &mut Report) -> Option<u64> {
-        self.place(cursor, self.epoch, seen, report)
-    }
-
-    fn place(&self, cursor: &str, epoch: Option<u64>, seen: &str, report: &mut Report) -> Option<u64> {
         let Ok(parsed) = Cursor::parse(cursor) else {
             report.add(Property::Whole, format!("{seen} has {cursor:?}, which is no cursor"));
             return None;
         };
-        if epoch.is_some_and(|epoch| epoch != parsed.epoch.get()) {
-            report.add(Property::Whole, format!("{seen} has {cursor}, which is of another log"));
-            return None;
+        match self.epoch.map(|epoch| epoch.open(parsed)) {
+            Some(Ok(offset)) => Some(offset.get()),
+            Some(Err(error)) => {
+                report.add(Property::Whole, format!("{seen} has {cursor}: {error}"));
+                None
+            }
+            None => {
+                report.add(Property::Whole, format!("{seen} has {cursor}, and nobody said whose log it is"));
+                None
+            }
         }
-        Some(parsed.offset.get())
     }
 
     /// The offsets of the events that a filter selects, in order.

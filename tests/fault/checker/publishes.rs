@@ -69,6 +69,7 @@ fn gather<'a>(records: &'a [Record], report: &mut Report) -> BTreeMap<&'a str, P
             | Record::Ended { .. }
             | Record::Reached { .. }
             | Record::Fault { .. }
+            | Record::Epoch { .. }
             | Record::Logged { .. } => {}
         }
     }

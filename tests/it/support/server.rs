@@ -3,6 +3,7 @@
 use fanfare::{
     Server,
     config::{Config, Store},
+    event::{Cursor, Offset},
     fanout::Fanout,
     hub::Hub,
 };
@@ -88,8 +89,37 @@ impl TestServer {
         cursors
     }
 
+    /// Where a cursor of this server stands.
+    pub(crate) fn opened(&self, cursor: &(impl Opened + ?Sized)) -> Offset {
+        self.hub.epoch().open(Cursor::parse(cursor.text()).unwrap()).unwrap()
+    }
+
     /// Ends the server now.
     pub(crate) fn stop(self) {}
+}
+
+/// A cursor as clients have it.
+pub(crate) trait Opened {
+    /// Its text.
+    fn text(&self) -> &str;
+}
+
+impl Opened for str {
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl Opened for String {
+    fn text(&self) -> &str {
+        self
+    }
+}
+
+impl Opened for Value {
+    fn text(&self) -> &str {
+        self.as_str().unwrap()
+    }
 }
 
 impl Drop for TestServer {

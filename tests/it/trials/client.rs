@@ -42,7 +42,7 @@ impl Start {
             Start::Earliest => json!({ "earliest": true }),
             Start::Last(count) => json!({ "last": count }),
             Start::Time(time) => json!({ "time": time.to_rfc3339() }),
-            Start::After(offset) => json!({ "after": door.hub.cursor(*offset).to_string() }),
+            Start::After(offset) => json!({ "after": door.hub.position(*offset).to_string() }),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::support::{DEADLINE, Frame, Socket};
 use fanfare::{
     auth::Principal,
     error::Refusal,
-    event::{EventFilter, FilterDraft, Offset, StartDraft, StartPosition},
+    event::{Epoch, EventFilter, FilterDraft, Offset, StartDraft, StartPosition},
     fanout::{Asked, Delivery, EventForm, Fanout, Mailbox, Payload, Subscription},
     hub::Hub,
 };
@@ -38,19 +38,17 @@ pub(crate) struct End {
 }
 
 impl End {
-    fn read(members: &Value) -> Self {
-        let position = |name: &str| members[name].as_str().map(offset);
+    fn read(epoch: Epoch, members: &Value) -> Self {
+        let position = |name: &str| members[name].as_str().map(|cursor| offset(epoch, cursor));
         End {
             code: members["code"].as_str().unwrap().to_owned(),
             cursor: position("cursor"),
             earliest: position("earliest"),
         }
     }
-}
 
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> Self {
-        End::read(&Value::Object(refusal.members()))
+    fn refused(epoch: Epoch, refusal: &Refusal) -> Self {
+        End::read(epoch, &Value::Object(refusal.members()))
     }
 }
 
@@ -75,6 +73,7 @@ pub(crate) enum NotOpened {
 pub(crate) struct Session {
     /// Nothing after this can be missed.
     pub(crate) start: Offset,
+    epoch: Epoch,
     line: Line,
 }
 
@@ -108,16 +107,17 @@ impl Session {
         start: &Value,
         bytes_max: usize,
     ) -> Result<Session, NotOpened> {
+        let epoch = door.hub.epoch();
         match &door.way {
-            Way::Fanout(fanout) => Self::of_fanout(fanout, filter, start, bytes_max).await,
-            Way::Socket(address) => Self::of_socket(*address, filter, start).await,
+            Way::Fanout(fanout) => Self::of_fanout(fanout, epoch, (filter, start), bytes_max).await,
+            Way::Socket(address) => Self::of_socket(*address, epoch, filter, start).await,
         }
     }
 
     async fn of_fanout(
         fanout: &Fanout,
-        filter: &Value,
-        start: &Value,
+        epoch: Epoch,
+        (filter, start): (&Value, &Value),
         bytes_max: usize,
     ) -> Result<Session, NotOpened> {
         let filter =
@@ -134,12 +134,17 @@ impl Session {
         let subscription = fanout
             .subscribe(&Principal::anonymous(), form, asked, (&mailbox, 1))
             .await
-            .map_err(|refusal| NotOpened::Refused(refusal.into()))?;
-        let start = subscription.start().offset;
-        Ok(Session { start, line: Line::Fanout { mailbox, subscription, taken: VecDeque::new() } })
+            .map_err(|refusal| NotOpened::Refused(End::refused(epoch, &refusal)))?;
+        let start = subscription.start();
+        Ok(Session { start, epoch, line: Line::Fanout { mailbox, subscription, taken: VecDeque::new() } })
     }
 
-    async fn of_socket(address: SocketAddr, filter: &Value, start: &Value) -> Result<Session, NotOpened> {
+    async fn of_socket(
+        address: SocketAddr,
+        epoch: Epoch,
+        filter: &Value,
+        start: &Value,
+    ) -> Result<Session, NotOpened> {
         let query = "subscription ($filter: EventFilter, $start: StartPosition) \
                      { events(filter: $filter, start: $start) { id } }";
         let Some(mut socket) = Socket::try_graphql(address).await else { return Err(NotOpened::Gone) };
@@ -149,12 +154,12 @@ impl Session {
         socket.send_while_open(&subscribe.to_string()).await;
         let Frame::Json(message) = socket.next().await else { return Err(NotOpened::Gone) };
         if message["type"] == "error" {
-            return Err(NotOpened::Refused(End::read(&message["payload"][0]["extensions"])));
+            return Err(NotOpened::Refused(End::read(epoch, &message["payload"][0]["extensions"])));
         }
         let extensions = &message["payload"]["extensions"];
         assert_eq!(extensions["ready"], true, "{message}");
-        let start = offset(extensions["cursor"].as_str().unwrap());
-        Ok(Session { start, line: Line::Socket(Box::new(socket)) })
+        let start = offset(epoch, extensions["cursor"].as_str().unwrap());
+        Ok(Session { start, epoch, line: Line::Socket(Box::new(socket)) })
     }
 
     /// What comes next; fails the test when nothing does.
@@ -166,7 +171,7 @@ impl Session {
                         return Step::Event(payload.offset(), payload.text().to_owned());
                     }
                     Some(Taken::Lagged) => subscription.catch_up(),
-                    Some(Taken::Ended(refusal)) => return Step::Ended(refusal.into()),
+                    Some(Taken::Ended(refusal)) => return Step::Ended(End::refused(self.epoch, &refusal)),
                     None => {
                         let ready = tokio::time::timeout(DEADLINE, mailbox.ready());
                         ready.await.expect("the mailbox stays empty");
@@ -180,10 +185,13 @@ impl Session {
                 Frame::Json(message) if message["type"] == "next" => {
                     let payload = &message["payload"];
                     let cursor = payload["extensions"]["cursor"].as_str().unwrap();
-                    Step::Event(offset(cursor), payload["data"]["events"]["id"].as_str().unwrap().to_owned())
+                    Step::Event(
+                        offset(self.epoch, cursor),
+                        payload["data"]["events"]["id"].as_str().unwrap().to_owned(),
+                    )
                 }
                 Frame::Json(message) if message["type"] == "error" => {
-                    Step::Ended(End::read(&message["payload"][0]["extensions"]))
+                    Step::Ended(End::read(self.epoch, &message["payload"][0]["extensions"]))
                 }
                 Frame::Json(message) => panic!("unexpected: {message}"),
                 Frame::Close(..) | Frame::Ended => Step::Gone,
@@ -194,9 +202,7 @@ impl Session {
     /// The server's own word for how far this side has come, where it can be asked.
     pub(crate) fn position(&self) -> Option<Offset> {
         match &self.line {
-            Line::Fanout { subscription, taken, .. } if taken.is_empty() => {
-                Some(subscription.position().offset)
-            }
+            Line::Fanout { subscription, taken, .. } if taken.is_empty() => Some(subscription.position()),
             Line::Fanout { .. } | Line::Socket(_) => None,
         }
     }

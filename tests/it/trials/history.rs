@@ -4,7 +4,7 @@ use super::{facts::Fact, random::Random};
 use chrono::{DateTime, Utc};
 use fanfare::{
     auth::Principal,
-    event::{Cursor, Offset},
+    event::{Cursor, Epoch, Offset},
     hub::Hub,
 };
 use std::{
@@ -53,7 +53,7 @@ impl History {
         let count = {
             let mut entries = self.entries.lock().unwrap();
             for (fact, appended) in facts.into_iter().zip(appended) {
-                let place = entries.entry(appended.cursor.offset);
+                let place = entries.entry(appended.offset);
                 assert_eq!(matches!(place, Place::Occupied(_)), appended.duplicate, "one event, one offset");
                 place.or_insert(Entry { fact, asked_at, acknowledged_at });
             }
@@ -123,6 +123,6 @@ impl History {
 }
 
 /// The offset of a cursor in a refusal or a message.
-pub(crate) fn offset(cursor: &str) -> Offset {
-    Cursor::parse(cursor).unwrap().offset
+pub(crate) fn offset(epoch: Epoch, cursor: &str) -> Offset {
+    epoch.open(Cursor::parse(cursor).unwrap()).unwrap()
 }

@@ -52,8 +52,10 @@ impl Joining {
         let (_, answer) = post_json(&self.url, &body).await;
         let page = &answer["data"]["events"];
         let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let epoch = self.door.hub.epoch();
         let edges = page["edges"].as_array().unwrap_or_else(|| panic!("{answer}"));
-        let seen = edges.iter().map(|edge| (offset(&text(&edge["cursor"])), text(&edge["node"]["id"])));
+        let seen =
+            edges.iter().map(|edge| (offset(epoch, &text(&edge["cursor"])), text(&edge["node"]["id"])));
         let more = page["pageInfo"]["hasNextPage"].as_bool().unwrap();
         (seen.collect(), more.then(|| text(&page["pageInfo"]["endCursor"])))
     }
@@ -86,7 +88,7 @@ impl Joining {
     async fn by_page(&self) -> Vec<Seen> {
         let (mut seen, _) = self.page(json!({ "last": LAST })).await;
         let start = match seen.last() {
-            Some((offset, _)) => json!({ "after": self.door.hub.cursor(*offset).to_string() }),
+            Some((offset, _)) => json!({ "after": self.door.hub.position(*offset).to_string() }),
             None => json!({ "earliest": true }),
         };
         let session = self.subscribe(&start).await;
