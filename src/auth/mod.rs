@@ -7,6 +7,7 @@
 
 mod authority;
 mod grant;
+pub mod limits;
 mod principal;
 mod view;
 
