@@ -16,6 +16,7 @@ mod graphql_http;
 mod graphql_stream;
 mod graphql_ws;
 mod jobs;
+mod meter;
 mod negotiation;
 mod openings;
 mod operation;
