@@ -58,6 +58,7 @@ impl Mutation {
         #[graphql(desc = "The events, in order.")] events: Vec<NewEventInput>,
     ) -> Result<Vec<Published>> {
         let hub = hub(ctx);
+        hub.limits().check_batch(events.len()).map_err(graphql_error)?;
         let checked = events.into_iter().enumerate().map(|(index, event)| {
             event.check(hub.limits()).map_err(|refusal| graphql_error(at_index(refusal, index)))
         });

@@ -26,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
             "metrics",
         ],
     ),
-    ("config", &["server", "graphql", "log", "bus", "error", "event"]),
+    ("config", &["server", "graphql", "auth", "log", "bus", "error", "event"]),
 ];
 
 /// What appears only where it is at home: the text, and the paths below `src` that may hold it.

@@ -7,12 +7,16 @@
     reason = "a test ends by a panic; what it did not expect is a failure"
 )]
 
+/// What pages in a browser may do.
+mod browser;
 /// The transcripts of `tests/conformance`, over a socket.
 mod conformance;
 /// The feed of whole events at `GET /events`.
 mod feed;
 /// Documents and JSON that want to do harm.
 mod hostile;
+/// Peers that want to do harm while others listen.
+mod hostile_peers;
 /// Floors, sizes, words and tables of the house.
 mod house;
 /// Queries, mutations and ways in over HTTP.
