@@ -51,7 +51,7 @@ impl Mutation {
         published.pop().ok_or_else(missing)
     }
 
-    /// Publishes events in their order, all or none, and answers once they are on stable storage. At most 1,000.
+    /// Publishes events in their order, all or none, and answers once they are on stable storage. At most as many as the setting `batch_max` says.
     async fn publish_all(
         &self,
         ctx: &Context<'_>,
