@@ -6,13 +6,21 @@
 
 use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
-use std::{cell::Cell, env, net::SocketAddr, process::Stdio, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    env,
+    io::{self, Read},
+    net::SocketAddr,
+    process::Stdio,
+    rc::Rc,
+    time::Duration,
+};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, stdin},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
     process::{Child, ChildStdin, ChildStdout, Command},
     runtime::Runtime,
-    task::{JoinSet, LocalSet},
+    task::{JoinSet, LocalSet, spawn_blocking},
     time::{sleep, timeout},
 };
 
@@ -146,7 +154,7 @@ async fn attack(plot: &Plot) -> Begun {
     }
     println!("{READY}");
     // The parent says nothing and hangs up.
-    let _ = stdin().read_to_end(&mut Vec::new()).await;
+    let _ = spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new())).await;
     begun.get()
 }
 
@@ -174,7 +182,7 @@ async fn dribble(mut stream: TcpStream) {
 }
 
 /// Upgrades, and writes until the server hangs up; without anything to write it only waits for that.
-async fn flood(address: SocketAddr, first: &[u8], again: &[u8]) -> std::io::Result<()> {
+async fn flood(address: SocketAddr, first: &[u8], again: &[u8]) -> io::Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     let head = format!(
         "GET /graphql HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\

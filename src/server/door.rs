@@ -59,7 +59,8 @@ impl Door {
         }
     }
 
-    /// Lets a connection in. Fails with `UNAVAILABLE` when all are taken, with `TOO_MANY` when its address has its share.
+    /// Lets a connection in. Fails with `UNAVAILABLE` when all are taken, with `TOO_MANY` when its address has its
+    /// share, with `RATE_LIMITED` when its address knocks too often.
     pub(super) fn admit(&self, peer: IpAddr) -> Result<Admission, Refusal> {
         let peer = peer.to_canonical();
         let connection = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| {
@@ -70,6 +71,8 @@ impl Door {
         })?;
         // A proxy's own connections are not its clients'.
         let account = (!self.is_trusted(peer)).then(|| self.account(peer)).flatten();
+        // A handshake costs about as much as an operation.
+        account.as_ref().map(|account| account.operation(1)).transpose()?;
         let seat = account.as_ref().map(Account::connect).transpose()?;
         let subscriptions = Arc::new(Semaphore::new(self.subscriptions_max));
         let door = self.clone();

@@ -50,6 +50,14 @@ fn one_address_cannot_take_the_connections_of_all() {
 }
 
 #[test]
+fn an_address_that_knocks_too_often_is_refused() {
+    let door = door(|options| options.limits.operations_per_second = Some(5));
+    let knocks = (0..100).map(|_| door.admit(ip("192.0.2.1")));
+    assert!(knocks.filter_map(Result::err).any(|refusal| refusal.code == Code::RateLimited));
+    door.admit(ip("192.0.2.2")).unwrap();
+}
+
+#[test]
 fn those_on_this_machine_have_no_account() {
     let door = door(|_| ());
     let held: Vec<_> = (0..10).map(|_| door.admit(ip("127.0.0.1")).unwrap()).collect();

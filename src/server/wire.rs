@@ -33,6 +33,8 @@ const OPCODE_BITS: u8 = 0x0f;
 /// After so many reads in a row without a whole message others have their turn: a peer that sends nothing but fragments would
 /// keep the thread.
 const READS_IN_A_ROW: usize = 64;
+/// So many bytes are thrown away for a peer that still sends while it is told why it must go; a flood is not read on for longer.
+const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Whole frames on their way out, in a buffer that many connections use in turn.
 #[derive(Debug, Default)]
@@ -186,6 +188,8 @@ pub(super) struct Wire {
     may_hold_message: bool,
     /// A frame could not be read: what follows has no meaning.
     is_broken: bool,
+    /// How much of it was thrown away.
+    discarded: usize,
 }
 
 /// The header `Sec-WebSocket-Accept` for a client's key (RFC 6455, section 4.2.2).
@@ -204,7 +208,15 @@ impl Wire {
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
         let context = WebSocketContext::from_partially_read(read_already, Role::Server, Some(config));
-        Wire { stream, context, backlog: Backlog::new(), meter, may_hold_message: true, is_broken: false }
+        Wire {
+            stream,
+            context,
+            backlog: Backlog::new(),
+            meter,
+            may_hold_message: true,
+            is_broken: false,
+            discarded: 0,
+        }
     }
 
     /// Writes frames; what the socket does not take waits for [`Wire::poll_drain`].
@@ -319,14 +331,18 @@ impl Wire {
         }
     }
 
-    /// Reads to the peer's end and keeps nothing, so that a reset does not take back our last words.
+    /// Reads to the peer's end, up to a bound, and keeps nothing, so that a reset does not take back our last words.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut sink = [0; READ_BUFFER_BYTES];
         loop {
             let budget = ready!(poll_proceed(context));
             match self.stream.try_read(&mut sink) {
                 Ok(0) => return Poll::Ready(()),
-                Ok(_) => budget.made_progress(),
+                Ok(_) if self.discarded > DISCARDED_BYTES_MAX => return Poll::Ready(()),
+                Ok(count) => {
+                    self.discarded += count;
+                    budget.made_progress();
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if ready!(self.stream.poll_read_ready(context)).is_err() {
                         return Poll::Ready(());
