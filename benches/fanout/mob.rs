@@ -124,8 +124,8 @@ async fn attack(plot: &Plot) -> Begun {
             }
         });
         if number % 100 == 0 {
-            // So that the listen queue does not overflow.
-            sleep(Duration::from_millis(10)).await;
+            // They are thrown out as they came: not all in the same moment.
+            sleep(DRIBBLE * 100 / u32::try_from(plot.slow).unwrap_or(u32::MAX)).await;
         }
     }
     for (first, again) in floods() {

@@ -34,7 +34,8 @@ const OPCODE_BITS: u8 = 0x0f;
 /// keep the thread.
 const READS_IN_A_ROW: usize = 64;
 /// So many bytes are thrown away for a peer that still sends while it is told why it must go; a flood is not read on for longer.
-const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
+const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
+const DISCARD_BYTES: usize = 16 * 1024;
 
 /// Whole frames on their way out, in a buffer that many connections use in turn.
 #[derive(Debug, Default)]
@@ -333,7 +334,7 @@ impl Wire {
 
     /// Reads to the peer's end, up to a bound, and keeps nothing, so that a reset does not take back our last words.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut sink = [0; READ_BUFFER_BYTES];
+        let mut sink = [0; DISCARD_BYTES];
         loop {
             let budget = ready!(poll_proceed(context));
             match self.stream.try_read(&mut sink) {
