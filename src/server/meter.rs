@@ -8,8 +8,8 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Pings and pongs of one peer in [`CONTROL_SPAN`]: a hundred times what a lively client sends.
-const CONTROL_FRAMES_MAX: u32 = 1_000;
+/// Pings and pongs of one peer in [`CONTROL_SPAN`]: thirty times what a lively client sends.
+const CONTROL_FRAMES_MAX: u32 = 300;
 const CONTROL_SPAN: Duration = Duration::from_secs(10);
 /// Frames of one message. Clients send a message in one frame, some of them in pieces of some KiB.
 pub(super) const FRAGMENTS_MAX: u32 = 4_096;

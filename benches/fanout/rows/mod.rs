@@ -116,8 +116,8 @@ impl Row {
             Row::Durable => &[&peer::REDIS_STREAMS, &peer::FANFARE_SQLITE],
             Row::Replay => &[&peer::REDIS_STREAMS, &peer::FANFARE, &peer::FANFARE_SQLITE],
             Row::Scale => &[&peer::PLAIN, &peer::FANFARE],
-            Row::Distinct | Row::Sparse => &[&peer::FANFARE],
-            Row::Storm | Row::Stalled | Row::Hostile | Row::Soak => &[&peer::FANFARE_SQLITE],
+            Row::Distinct | Row::Sparse | Row::Hostile => &[&peer::FANFARE],
+            Row::Storm | Row::Stalled | Row::Soak => &[&peer::FANFARE_SQLITE],
         }
     }
 
