@@ -54,6 +54,10 @@ counts! {
     replays_running: Gauge = Gauge::default();
     /// Open WebSocket connections.
     connections_open: Gauge = Gauge::default();
+    /// Connections that were refused because the server or their address has as many as it may have.
+    connections_refused: Counter = Counter::default();
+    /// Connections, operations and publishes that were refused because a caller has used up what one may use.
+    limited: Counter = Counter::default();
     /// Open streaming responses: event streams and multipart subscriptions.
     streams_open: Gauge = Gauge::default();
     /// Times that a reader of the live ring fell behind it and went back to the log.

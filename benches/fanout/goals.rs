@@ -197,6 +197,13 @@ fn endurance_goals() -> Vec<Goal> {
     vec![
         goal(Row::Storm, "live p99, during of before", number("storm", P99_RATIO), most(2.0), most(1.3)),
         goal(Row::Storm, "KB a client at the peak", number("storm", KB_PER_CLIENT), most(64.0), None),
+        goal(
+            Row::Hostile,
+            "honest p99, during of before",
+            Number(("hostile", OURS, P99_RATIO)),
+            most(1.5),
+            None,
+        ),
         goal(Row::Stalled, "others' p99, with of without", p99, most(1.2), None),
         goal(Row::Stalled, "KB held for it", number(stalled, KB_HELD), most(2048.0), None),
         goal(Row::Soak, "memory, last of first", number("soak", MEMORY_GROWTH), most(1.05), None),

@@ -14,6 +14,7 @@ mod histogram;
 mod ledger;
 mod load;
 mod machine;
+mod mob;
 mod peer;
 mod plan;
 mod publisher;
@@ -37,10 +38,11 @@ use tokio::{
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let ended = match (&options.crowd, options.bench) {
-        (Some(task), _) => runtime().and_then(|runtime| crowd::run(&runtime, task)).map(|()| true),
-        (None, true) => bench(&options),
-        (None, false) => {
+    let ended = match (&options.crowd, &options.mob, options.bench) {
+        (_, Some(plot), _) => runtime().and_then(|runtime| mob::run(&runtime, plot)).map(|()| true),
+        (Some(task), _, _) => runtime().and_then(|runtime| crowd::run(&runtime, task)).map(|()| true),
+        (None, None, true) => bench(&options),
+        (None, None, false) => {
             println!("nothing measured; run: cargo bench --bench fanout");
             Ok(true)
         }

@@ -58,6 +58,9 @@ pub(crate) struct Options {
     /// What a crowd is to do, as JSON: the bench starts itself once more for clients that must not slow it down.
     #[arg(long, hide = true)]
     pub(crate) crowd: Option<String>,
+    /// What a mob is to do, as JSON; the same for peers that want to do harm.
+    #[arg(long, hide = true)]
+    pub(crate) mob: Option<String>,
     /// Given by `cargo bench`. Without it this is a test run of all targets, where nothing is measured.
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
@@ -92,6 +95,12 @@ pub(crate) struct Plan {
     pub(crate) storm_events: usize,
     pub(crate) live_subscribers: usize,
     pub(crate) live_rate: f64,
+    pub(crate) honest_subscribers: usize,
+    /// Hostile peers that never finish their request, and of each other kind.
+    pub(crate) slow_peers: usize,
+    pub(crate) hostile_each: usize,
+    /// Longer than the server is patient with a slow request.
+    pub(crate) hostile_window: Duration,
     pub(crate) soak: Duration,
     /// More events than the caches of the log hold, so that their filling is not taken for a leak.
     pub(crate) cache_events: usize,
@@ -143,6 +152,10 @@ impl Plan {
             storm_events: of(1000, 200),
             live_subscribers: of(200, 50),
             live_rate: 100.0,
+            honest_subscribers: of(500, 50),
+            slow_peers: of(2000, 200),
+            hostile_each: of(8, 2),
+            hostile_window: seconds(15, 3),
             soak,
             cache_events: of(300_000, 30_000),
             time_limit,

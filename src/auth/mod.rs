@@ -9,6 +9,7 @@ pub mod audit;
 mod authority;
 mod explain;
 mod grant;
+pub mod limits;
 mod mask;
 mod options;
 mod policy;

@@ -22,7 +22,7 @@ pub use table::{Config, Setting, TABLE};
 pub use value::{LogFormat, Secret, Store, Unit};
 
 use crate::{
-    auth::audit::AuditOptions,
+    auth::{self, audit::AuditOptions},
     bus,
     event::Limits,
     graphql::{GraphqlOptions, GuardOptions},
@@ -34,7 +34,7 @@ use std::{num::NonZeroUsize, sync::Arc};
 impl Config {
     /// The limits of an event.
     pub fn event_limits(&self) -> Limits {
-        Limits { data_bytes_max: self.data_bytes_max }
+        Limits { data_bytes_max: self.data_bytes_max, batch_max: self.batch_max }
     }
 
     /// The bounds of the live ring.
@@ -77,17 +77,21 @@ impl Config {
 
     /// The executor of GraphQL.
     pub fn graphql_options(&self) -> GraphqlOptions {
-        GraphqlOptions { introspection: self.introspection, ..GraphqlOptions::default() }
+        GraphqlOptions { introspection: self.introspection.unwrap_or(true), ..GraphqlOptions::default() }
     }
 
     /// The bounds of the edge.
     pub fn server_options(&self, guard: GuardOptions) -> server::Options {
         server::Options {
             connections_max: self.connections_max,
+            limits: self.limits(),
+            trusted_proxies: self.trusted_proxies.clone(),
             subscriptions_max: self.subscriptions_max,
             request_bytes_max: self.request_bytes_max,
             guard: GuardOptions { document_bytes_max: self.document_bytes_max, ..guard },
             mailbox_bytes_max: self.mailbox_bytes_max,
+            header_timeout: self.header_timeout,
+            body_timeout: self.body_timeout,
             connection_init_timeout: self.connection_init_timeout,
             ping_interval: self.ping_interval,
             pong_timeout: self.pong_timeout,
@@ -95,11 +99,22 @@ impl Config {
             shutdown_grace: self.shutdown_grace,
             origins: self.origins.clone(),
             graphiql: self.graphiql,
+            introspection: self.introspection,
             github_webhook_secret: self
                 .github_webhook_secret
                 .as_ref()
                 .map(|secret| Arc::from(secret.expose())),
             ..server::Options::default()
+        }
+    }
+
+    fn limits(&self) -> auth::limits::Limits {
+        auth::limits::Limits {
+            connections_per_address_max: self.connections_per_address_max,
+            connections_per_principal_max: self.connections_per_principal_max,
+            operations_per_second: self.operations_per_second,
+            publishes_per_second: self.publishes_per_second,
+            publish_bytes_per_second: self.publish_bytes_per_second,
         }
     }
 

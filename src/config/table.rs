@@ -1,6 +1,7 @@
 //! The settings: each has one row here, which is its field of [`Config`], its documentation and its rules.
 
 use super::value::{self, KIB, LogFormat, MIB, Secret, Store, Unit, Value};
+use ipnet::IpNet;
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 /// One row of [`TABLE`].
@@ -81,6 +82,10 @@ const RETENTION_AGE: Unit = Unit::Time(Duration::from_secs(1), YEARS);
 const RETENTION_EVENTS: Unit = Unit::Count(1, 1 << 48);
 const RETENTION_BYTES: Unit = Unit::Bytes(MIB, 1 << 50);
 
+const CONNECTIONS: Unit = Unit::Count(1, 10_000_000);
+const RATE: Unit = Unit::Count(1, 1 << 30);
+const BYTE_RATE: Unit = Unit::Bytes(KIB, 1 << 40);
+
 /// A day: longer timeouts are typing errors.
 const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_millis(1);
@@ -125,7 +130,7 @@ settings! {
     audit_bytes_max: usize = "256MiB", Unit::Bytes(64 * KIB, 1 << 40), None, ["FANFARE_AUDIT_BYTES_MAX"],
         "Bytes beyond which the audit goes on in a new file; the full one gets the number of its first line at the end of its name.";
     origins: Vec<String> = "", Unit::Origins, None, ["FANFARE_ORIGINS"],
-        "Browser origins that may connect, beside the server's own.";
+        "Browser origins whose pages may use the server, beside its own. While there is no authentication, their hosts are also the only names that the server is reached by, beside addresses and localhost.";
     data_bytes_max: usize = "256KiB", Unit::Bytes(1, 64 * MIB), None, ["FANFARE_DATA_BYTES_MAX"],
         "Most bytes of an event's data.";
     request_bytes_max: usize = "1MiB", Unit::Bytes(KIB, 256 * MIB), None, ["FANFARE_REQUEST_BYTES_MAX"],
@@ -138,8 +143,26 @@ settings! {
         "Byte budget of each connection for what waits to be written to it.";
     connections_max: usize = "20000", Unit::Count(1, 10_000_000), None, ["FANFARE_CONNECTIONS_MAX"],
         "Most open connections.";
+    connections_per_address_max: Option<usize> = "1000", Unit::OrOff(&CONNECTIONS), None, ["FANFARE_CONNECTIONS_PER_ADDRESS_MAX"],
+        "Most open connections of one address, or of one IPv6 /64; loopback addresses are exempt.";
+    connections_per_principal_max: Option<usize> = "10000", Unit::OrOff(&CONNECTIONS), None, ["FANFARE_CONNECTIONS_PER_PRINCIPAL_MAX"],
+        "Most open connections of one principal.";
+    operations_per_second: Option<usize> = "5000", Unit::OrOff(&RATE), None, ["FANFARE_OPERATIONS_PER_SECOND"],
+        "Most operations each second of one principal, or of one address without one; twice as many may come at once. Loopback addresses without one are exempt.";
+    publishes_per_second: Option<usize> = "10000", Unit::OrOff(&RATE), None, ["FANFARE_PUBLISHES_PER_SECOND"],
+        "Most events each second that one principal or address may publish; counted like operations.";
+    publish_bytes_per_second: Option<usize> = "32MiB", Unit::OrOff(&BYTE_RATE), None, ["FANFARE_PUBLISH_BYTES_PER_SECOND"],
+        "Most bytes of events each second that one principal or address may publish; counted like operations.";
+    batch_max: usize = "1000", Unit::Count(1, 4096), None, ["FANFARE_BATCH_MAX"],
+        "Most events of one publish request.";
+    trusted_proxies: Vec<IpNet> = "", Unit::Networks, None, ["FANFARE_TRUSTED_PROXIES"],
+        "Addresses and networks of the proxies whose X-Forwarded-For says where a request comes from; from all others it is ignored.";
     subscriptions_max: usize = "1000", Unit::Count(1, 1_000_000), None, ["FANFARE_SUBSCRIPTIONS_MAX"],
         "Most subscriptions of one connection.";
+    header_timeout: Duration = "10s", Unit::Time(TICK, DAY), None, ["FANFARE_HEADER_TIMEOUT"],
+        "Time that a client has for the head of its request, the first one included.";
+    body_timeout: Duration = "30s", Unit::Time(TICK, DAY), None, ["FANFARE_BODY_TIMEOUT"],
+        "Time that a client has for the body of its request, or for the rest of a WebSocket message.";
     connection_init_timeout: Duration = "10s", Unit::Time(TICK, DAY), None, ["FANFARE_CONNECTION_INIT_TIMEOUT"],
         "Time that a client has for its connection_init.";
     ping_interval: Duration = "25s", Unit::Time(TICK, DAY), None, ["FANFARE_PING_INTERVAL"],
@@ -150,10 +173,10 @@ settings! {
         "Time that a client may take no byte while some wait; then it is a slow consumer.";
     shutdown_grace: Duration = "10s", Unit::Time(Duration::ZERO, DAY), None, ["FANFARE_SHUTDOWN_GRACE"],
         "Time that open connections have to end when the server ends.";
-    graphiql: bool = "true", Unit::Switch, None, ["FANFARE_GRAPHIQL"],
-        "Serve GraphiQL at /graphiql.";
-    introspection: bool = "true", Unit::Switch, None, ["FANFARE_INTROSPECTION"],
-        "Answer introspection queries, which GraphiQL needs.";
+    graphiql: Option<bool> = "auto", Unit::SwitchOrAuto, None, ["FANFARE_GRAPHIQL"],
+        "Serve GraphiQL at /graphiql; auto does so while there is no authentication.";
+    introspection: Option<bool> = "auto", Unit::SwitchOrAuto, None, ["FANFARE_INTROSPECTION"],
+        "Answer introspection queries, which GraphiQL needs; auto does so for everybody while there is no authentication, and else for those with a credential.";
     worker_threads: Option<NonZeroUsize> = "cores", Unit::Threads, None, ["FANFARE_WORKER_THREADS"],
         "Threads that serve connections; cores is one for each core.";
     log: String = "info", Unit::LogFilter, None, ["FANFARE_LOG", "RUST_LOG"],

@@ -2,6 +2,7 @@
 //!
 //! Invariants: what is shown reads back as the same value.
 
+use ipnet::IpNet;
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -32,6 +33,8 @@ pub enum Unit {
     Choice(&'static [&'static str]),
     /// `true` or `false`.
     Switch,
+    /// `true`, `false`, or `auto`, which depends on other settings.
+    SwitchOrAuto,
     /// Text that is never shown.
     Secret,
     /// One line of text, or nothing.
@@ -40,6 +43,8 @@ pub enum Unit {
     Algorithms,
     /// Origins of web pages, with commas between them.
     Origins,
+    /// Addresses and networks, with commas between them.
+    Networks,
     /// Bytes, from the least to the most.
     Bytes(usize, usize),
     /// A number of things, from the least to the most.
@@ -54,6 +59,8 @@ pub enum Unit {
     OrOff(&'static Unit),
 }
 
+/// What leaves a switch to other settings.
+const AUTO: &str = "auto";
 /// What stands for no limit.
 const OFF: &str = "off";
 
@@ -65,6 +72,11 @@ impl Unit {
             Unit::Path => "a path".to_owned(),
             Unit::Choice(names) => names.join(" or "),
             Unit::Switch => "true or false".to_owned(),
+            Unit::SwitchOrAuto => format!("{AUTO}, true or false"),
+            Unit::Networks => {
+                "addresses and networks such as 10.0.0.7 or 10.0.0.0/8, a list in the file, commas between them elsewhere"
+                    .to_owned()
+            }
             Unit::Secret => "one line of text that is not empty".to_owned(),
             Unit::Text => "one line of at most 1024 bytes of text".to_owned(),
             Unit::Algorithms => {
@@ -221,6 +233,30 @@ impl Value for bool {
     }
 }
 
+impl Value for Option<bool> {
+    fn read(text: &str, unit: &Unit) -> Option<Self> {
+        match text {
+            AUTO => Some(None),
+            _ => bool::read(text, unit).map(Some),
+        }
+    }
+
+    fn show(&self, _: &Unit) -> Option<toml::Value> {
+        Some(self.map_or_else(|| AUTO.into(), Into::into))
+    }
+}
+
+impl Value for Vec<IpNet> {
+    fn read(text: &str, _: &Unit) -> Option<Self> {
+        let networks = text.split(',').map(str::trim).filter(|network| !network.is_empty());
+        networks.map(|network| network.parse().or_else(|_| network.parse().map(IpAddr::into)).ok()).collect()
+    }
+
+    fn show(&self, _: &Unit) -> Option<toml::Value> {
+        Some(self.iter().map(ToString::to_string).collect::<Vec<_>>().into())
+    }
+}
+
 impl Value for Option<Secret> {
     fn read(text: &str, _: &Unit) -> Option<Self> {
         match text {
@@ -242,7 +278,10 @@ impl Value for usize {
             Unit::Count(least, most) => (read_number(text)?, *least, *most),
             Unit::Address | Unit::Path | Unit::Choice(_) | Unit::Switch | Unit::Secret => return None,
             Unit::Text | Unit::Algorithms => return None,
-            Unit::Origins | Unit::Time(..) | Unit::Threads | Unit::LogFilter | Unit::OrOff(_) => return None,
+            Unit::SwitchOrAuto | Unit::Networks | Unit::Origins | Unit::Time(..) | Unit::Threads => {
+                return None;
+            }
+            Unit::LogFilter | Unit::OrOff(_) => return None,
         };
         (least..=most).contains(&value).then_some(value)
     }

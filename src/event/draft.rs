@@ -12,11 +12,28 @@ use serde_json::value::RawValue;
 pub struct Limits {
     /// The most bytes of `data` (or of `dataBase64`).
     pub data_bytes_max: usize,
+    /// The most events of one publish request of a caller.
+    pub batch_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { data_bytes_max: 256 * 1024 }
+        Limits { data_bytes_max: 256 * 1024, batch_max: 1_000 }
+    }
+}
+
+impl Limits {
+    /// May a caller publish so many events at once? Fails with `TOO_MANY`.
+    pub fn check_batch(&self, events: usize) -> Result<(), Refusal> {
+        let most = self.batch_max;
+        match events <= most {
+            true => Ok(()),
+            false => {
+                let (given, allowed) =
+                    (format!("{events} events"), format!("{most} events (setting batch_max)"));
+                Err(Refusal::field(Code::TooMany, "events", &given, allowed))
+            }
+        }
     }
 }
 

@@ -51,13 +51,14 @@ impl Mutation {
         published.pop().ok_or_else(missing)
     }
 
-    /// Publishes events in their order, all or none, and answers once they are on stable storage. At most 1,000.
+    /// Publishes events in their order, all or none, and answers once they are on stable storage. At most as many as the setting `batch_max` says.
     async fn publish_all(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The events, in order.")] events: Vec<NewEventInput>,
     ) -> Result<Vec<Published>> {
         let hub = hub(ctx);
+        hub.limits().check_batch(events.len()).map_err(graphql_error)?;
         let checked = events.into_iter().enumerate().map(|(index, event)| {
             event.check(hub.limits()).map_err(|refusal| graphql_error(at_index(refusal, index)))
         });

@@ -30,6 +30,10 @@ pub enum CloseReason<'a> {
     Malformed(&'a str),
     /// A binary message; all dialects are text.
     Binary,
+    /// Frames that are not those of a WebSocket; a sentence says what is wrong with them.
+    BadFrame(&'a str),
+    /// A text message that is not UTF-8.
+    BadText,
     /// An operation before the acknowledgement.
     NotInitialised,
     /// A subprotocol that we do not speak.
@@ -52,6 +56,8 @@ impl Closing {
             CloseReason::Draining => (1012, "The server is restarting; connect again".to_owned()),
             CloseReason::Malformed(fault) => (4400, fault.to_owned()),
             CloseReason::Binary => (4400, "binary messages are not accepted; send text".to_owned()),
+            CloseReason::BadFrame(fault) => (1002, fault.to_owned()),
+            CloseReason::BadText => (1007, "a text message must be UTF-8".to_owned()),
             CloseReason::NotInitialised => (4401, "Unauthorized".to_owned()),
             CloseReason::UnknownSubprotocol => (4406, "Subprotocol not acceptable".to_owned()),
             CloseReason::InitTimeout => (4408, "Connection initialisation timeout".to_owned()),

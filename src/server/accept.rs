@@ -1,8 +1,16 @@
-//! The accept loop: a bound on connections, deadlines for request headers and for writes, `TCP_NODELAY`, and an orderly end.
+//! The accept loop: lets connections in or turns them away, deadlines for request headers and for writes, limits of HTTP,
+//! `TCP_NODELAY`, and an orderly end.
 //!
+//! Invariants: whoever knocks is let in or told why not, at once; every request is judged for browsers before it is routed.
 //! Why not `axum::serve`: it sets no timer, which turns hyper's header deadline off, and it has no bound on connections.
 
-use super::{App, write_deadline::WriteDeadline};
+use super::{
+    App,
+    browser::Browser,
+    door::{Admission, Door},
+    turned_away::TurnedAway,
+    write_deadline::WriteDeadline,
+};
 use axum::Router;
 use hyper::{
     Request,
@@ -16,6 +24,7 @@ use hyper_util::{
 };
 use prometheus_client::metrics::counter::Counter;
 use std::{
+    convert::Infallible,
     io,
     sync::{
         Arc,
@@ -23,10 +32,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// After an accept that failed for want of descriptors or memory; without a pause the loop would spin.
@@ -37,31 +43,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 const HTTP2_STREAMS_MAX: u32 = 256;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Streams that a peer resets before they are answered: more at a time than this is an attack (CVE-2023-44487).
+const HTTP2_RESETS_MAX: usize = 32;
+/// Streams that we reset because a peer broke the rules; after so many the connection ends (CVE-2025-8671).
+const HTTP2_FAULTS_MAX: usize = 64;
 /// What hyper holds for a peer that takes nothing: two pieces of a stream. Its own default is four times as much.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
-
-/// A connection's share of [`Options::connections_max`](super::Options::connections_max); an upgraded socket keeps it until
-/// it is closed.
-#[derive(Clone, Debug)]
-pub(super) struct Admission(Arc<Share>);
-
-#[derive(Debug)]
-struct Share {
-    _connection: OwnedSemaphorePermit,
-    subscriptions: Arc<Semaphore>,
-}
-
-impl Admission {
-    fn new(connection: OwnedSemaphorePermit, subscriptions_max: usize) -> Self {
-        let subscriptions = Arc::new(Semaphore::new(subscriptions_max));
-        Admission(Arc::new(Share { _connection: connection, subscriptions }))
-    }
-
-    /// One of the connection's subscriptions, while a streaming response lives; none when all are taken.
-    pub(super) fn subscription(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.subscriptions).try_acquire_owned().ok()
-    }
-}
 
 /// What every connection is held to.
 #[derive(Clone, Debug)]
@@ -71,6 +58,7 @@ struct Terms {
     /// Counts the connections that were cut because their peer took nothing.
     cut: Counter,
     drain: CancellationToken,
+    browser: Arc<Browser>,
 }
 
 /// Accepts until the server drains; connections are tracked and finish what they have begun.
@@ -81,23 +69,26 @@ pub(super) async fn run(listener: &TcpListener, router: &Router, app: &App) {
         write_timeout: options.write_timeout,
         cut: app.hub.metrics().slow_consumers_closed.clone(),
         drain: drain.clone(),
+        browser: Arc::clone(&app.browser),
     };
-    let connections = Arc::new(Semaphore::new(options.connections_max));
+    let (door, turned_away) = (Door::new(options, app.accounts.clone()), TurnedAway::new());
     loop {
-        let admission = tokio::select! {
-            () = drain.cancelled() => return,
-            permit = Arc::clone(&connections).acquire_owned() => permit,
-        };
-        // The semaphore is never closed.
-        let Ok(permit) = admission else { return };
-        let stream = tokio::select! {
+        let accepted = tokio::select! {
             () = drain.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        match stream {
-            Ok((stream, _)) => {
-                let admission = Admission::new(permit, options.subscriptions_max);
-                app.tracker.spawn(serve(stream, router.clone(), admission, terms.clone()));
+        match accepted {
+            Ok((stream, peer)) => {
+                match door.admit(peer.ip()) {
+                    Ok(admission) => {
+                        let terms = terms.clone();
+                        app.tracker.spawn(serve(stream, router.clone(), admission, terms));
+                    }
+                    Err(refusal) => {
+                        app.hub.metrics().connections_refused.inc();
+                        turned_away.tell(stream, refusal, &app.tracker);
+                    }
+                }
                 // A crowd at the door waits for those that are in.
                 tokio::task::yield_now().await;
             }
@@ -115,7 +106,7 @@ async fn pause(error: &io::Error) {
 }
 
 async fn serve(stream: TcpStream, router: Router, admission: Admission, terms: Terms) {
-    let header_timeout = terms.header_timeout;
+    let (header_timeout, browser) = (terms.header_timeout, terms.browser);
     set_options(&stream);
     let router = TowerToHyperService::new(router);
     let has_asked = Arc::new(AtomicBool::new(false));
@@ -123,7 +114,15 @@ async fn serve(stream: TcpStream, router: Router, admission: Admission, terms: T
     let service = service_fn(move |mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(admission.clone());
-        router.call(request)
+        let (visit, refused) = browser.judge(&request);
+        let answering = refused.is_none().then(|| router.call(request));
+        async move {
+            let answered = match answering {
+                Some(answering) => answering.await?,
+                None => refused.unwrap_or_default(),
+            };
+            Ok::<_, Infallible>(visit.dress(answered))
+        }
     });
     let stream = WriteDeadline::new(stream, terms.write_timeout, terms.cut);
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -138,6 +137,8 @@ async fn serve(stream: TcpStream, router: Router, admission: Admission, terms: T
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
+        .max_pending_accept_reset_streams(HTTP2_RESETS_MAX)
+        .max_local_error_reset_streams(HTTP2_FAULTS_MAX)
         .keep_alive_interval(Some(header_timeout))
         .keep_alive_timeout(header_timeout);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
@@ -178,6 +179,7 @@ async fn first_request_missing(has_asked: &AtomicBool, due: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{auth::limits::Accounts, server::Options};
     use tokio::{io::AsyncWriteExt, time::timeout};
 
     /// Whatever a peer has begun to say, it must have asked something by the deadline.
@@ -186,17 +188,20 @@ mod tests {
         for begun in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: x\r\n"] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (stream, _) = listener.accept().await.unwrap();
+            let (stream, address) = listener.accept().await.unwrap();
             peer.write_all(begun.as_bytes()).await.unwrap();
-            let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+            let options = Options::default();
+            let accounts = Accounts::new(options.limits.clone(), Counter::default());
+            let admission = Door::new(&options, accounts).admit(address.ip()).unwrap();
             let due = Duration::from_secs(10);
             let terms = Terms {
                 header_timeout: due,
                 write_timeout: due,
                 cut: Counter::default(),
                 drain: CancellationToken::new(),
+                browser: Arc::new(Browser::new(&[], true)),
             };
-            let served = serve(stream, Router::new(), Admission::new(permit, 1), terms);
+            let served = serve(stream, Router::new(), admission, terms);
             assert!(timeout(6 * due, served).await.is_ok(), "{begun:?} held its connection");
         }
     }

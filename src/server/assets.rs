@@ -1,11 +1,11 @@
 //! The web pages inside the binary: GraphiQL for now. Nothing is loaded from another host, and the pages say so to the browser.
 
-use super::{App, Options, problem::Problem};
+use super::{App, problem::Problem};
 use crate::error::{Code, Refusal};
 use axum::{
     Router,
     body::Body,
-    http::{HeaderName, Uri, header},
+    http::{HeaderName, StatusCode, Uri, header},
     response::{Html, IntoResponse, Redirect, Response},
     routing::get,
 };
@@ -29,13 +29,23 @@ const NOT_BUILT: &str = "<!doctype html><meta charset=utf-8><title>Fanfare</titl
      <p>Run <code>make web</code> (it needs Node.js), then build again: <code>cargo build</code>. \
      Everything else works without them; the schema is at <a href=\"/schema.graphql\">/schema.graphql</a>.</p>";
 
+const SWITCHED_OFF: &str = "<!doctype html><meta charset=utf-8><title>Fanfare</title>\
+     <h1>GraphiQL is switched off</h1>\
+     <p>It is off where authentication is on, unless the setting <code>graphiql</code> is <code>true</code>.</p>";
+
 /// The routes of this room.
-pub(super) fn routes(options: &Options) -> Router<App> {
+pub(super) fn routes(has_graphiql: bool) -> Router<App> {
     let router = Router::new().route("/", get(root));
-    match options.graphiql {
+    match has_graphiql {
         true => router.route("/graphiql", get(graphiql)).route("/assets/{*path}", get(file)),
-        false => router,
+        false => router.route("/graphiql", get(switched_off)),
     }
+}
+
+/// For people, who came here by the address that they know.
+async fn switched_off() -> Response {
+    let headers = [(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")];
+    (StatusCode::NOT_FOUND, headers, Html(SWITCHED_OFF)).into_response()
 }
 
 /// Answers for every other path.

@@ -25,7 +25,8 @@ async fn publish(State(app): State<App>, request: Request) -> Result<Response, P
     let (parts, body) = request.into_parts();
     let body = body::read(&app, body).await?;
     let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let ingested = ingest::read(headers, &body, &ingest::Options::default()).map_err(ingest_problem)?;
+    let options = ingest::Options { events_max: app.hub.limits().batch_max };
+    let ingested = ingest::read(headers, &body, &options).map_err(ingest_problem)?;
     let is_list = ingested.is_list;
     let events = ingested.into_events(app.hub.limits())?;
     let published = log(&app, events).await?;

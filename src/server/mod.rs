@@ -10,13 +10,16 @@ mod accept;
 mod admin;
 mod assets;
 mod body;
+mod browser;
 mod delivery;
+mod door;
 mod events;
 mod feed;
 mod graphql_http;
 mod graphql_stream;
 mod graphql_ws;
 mod jobs;
+mod meter;
 mod negotiation;
 mod openings;
 mod operation;
@@ -29,19 +32,25 @@ mod rpc_ws;
 mod scratch;
 mod socket;
 mod stream;
+mod turned_away;
 mod upgrade;
 mod webhooks;
 mod wire;
 mod write_deadline;
 
 use crate::{
-    auth::Principal,
+    auth::{
+        Credential, Principal,
+        limits::{Accounts, Limits},
+    },
     fanout::Fanout,
     graphql::{Documents, GuardOptions, Schema},
     hub::Hub,
 };
 use axum::Router;
+use browser::Browser;
 use delivery::Deliveries;
+use ipnet::IpNet;
 use openings::Openings;
 use reservations::Reservations;
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
@@ -51,8 +60,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// The bounds of the edge.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The most connections at a time; more wait in the listen queue.
+    /// The most connections at a time; more are refused.
     pub connections_max: usize,
+    /// How much one address or principal may use.
+    pub limits: Limits,
+    /// The proxies whose `X-Forwarded-For` says where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
     /// The most subscriptions of one connection.
     pub subscriptions_max: usize,
     /// The most bytes of a request body or of a WebSocket message.
@@ -63,7 +76,7 @@ pub struct Options {
     pub mailbox_bytes_max: usize,
     /// A peer must have sent the headers of a request by then.
     pub header_timeout: Duration,
-    /// A peer must have sent the body of a request by then.
+    /// A peer must have sent the body of a request, or the rest of a WebSocket message, by then.
     pub body_timeout: Duration,
     /// A GraphQL WebSocket must have sent `connection_init` by then.
     pub connection_init_timeout: Duration,
@@ -75,10 +88,15 @@ pub struct Options {
     pub write_timeout: Duration,
     /// Connections are given so long to end when the server ends.
     pub shutdown_grace: Duration,
-    /// Browser origins beside the server's own that may open WebSockets.
+    /// Browser origins beside the server's own whose pages may ask.
     pub origins: Vec<String>,
-    /// Is GraphiQL served?
-    pub graphiql: bool,
+    /// May everybody do everything?
+    pub is_open: bool,
+    /// Is GraphiQL served? `None` is as long as everybody may do everything.
+    pub graphiql: Option<bool>,
+    /// Are introspection queries answered? `None` is for everybody who says who it is, and for all as long as everybody may
+    /// do everything.
+    pub introspection: Option<bool>,
     /// The secret of `/webhooks/github`; without one the path answers 404.
     pub github_webhook_secret: Option<Arc<str>>,
 }
@@ -87,6 +105,8 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             connections_max: 20_000,
+            limits: Limits::default(),
+            trusted_proxies: Vec::new(),
             subscriptions_max: 1_000,
             request_bytes_max: 1024 * 1024,
             guard: GuardOptions::default(),
@@ -99,7 +119,9 @@ impl Default for Options {
             write_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(10),
             origins: Vec::new(),
-            graphiql: true,
+            is_open: true,
+            graphiql: None,
+            introspection: None,
             github_webhook_secret: None,
         }
     }
@@ -124,6 +146,8 @@ pub struct Parts {
     documents: Documents,
     reservations: Reservations,
     openings: Openings,
+    accounts: Accounts,
+    browser: Arc<Browser>,
 }
 
 impl Deref for App {
@@ -150,6 +174,8 @@ impl App {
     /// The server's parts together. WebSockets run on a runtime of their own. Must be called on a tokio runtime.
     pub fn new((hub, fanout, schema): (Hub, Fanout, Schema), sockets: Handle, options: Options) -> Self {
         let documents = Documents::new(options.guard.clone());
+        let accounts = Accounts::new(options.limits.clone(), hub.metrics().limited.clone());
+        let browser = Arc::new(Browser::new(&options.origins, options.is_open));
         App(Arc::new(Parts {
             hub,
             fanout,
@@ -163,6 +189,8 @@ impl App {
             documents,
             reservations: Reservations::default(),
             openings: Openings::new(),
+            accounts,
+            browser,
         }))
     }
 
@@ -170,13 +198,29 @@ impl App {
     fn principal(&self) -> Principal {
         Principal::anonymous()
     }
+
+    /// What everybody uses.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Is GraphiQL served?
+    fn has_graphiql(&self) -> bool {
+        self.options.graphiql.unwrap_or(self.options.is_open)
+    }
+
+    /// May this principal ask what the schema is?
+    fn introspects(&self, principal: &Principal) -> bool {
+        let is_known = *principal.credential() != Credential::None;
+        self.options.introspection.unwrap_or(self.options.is_open || is_known)
+    }
 }
 
 /// Every path.
 fn router(app: App) -> Router {
     Router::new()
         .merge(admin::routes())
-        .merge(assets::routes(&app.options))
+        .merge(assets::routes(app.has_graphiql()))
         .merge(graphql_http::routes())
         .merge(graphql_stream::routes())
         .merge(events::routes())

@@ -171,7 +171,7 @@ pub(super) fn not_executed(errors: &str) -> String {
 }
 
 async fn respond(app: &App, admitted: Admitted) -> Response {
-    let request = request(&admitted, &app.principal());
+    let request = request(app, &admitted, &app.principal());
     // A defect of a resolver costs this operation and nobody else.
     let executed = AssertUnwindSafe(app.schema.execute(request)).catch_unwind().await;
     let mut response = executed.unwrap_or_else(|_| {
@@ -196,7 +196,7 @@ async fn follow(
 ) -> Result<Subscription, NotBegun> {
     let _turn = app.openings.turn().await;
     let name = admitted.operation.operation_name.as_deref();
-    let request = request(&admitted, &app.principal());
+    let request = request(app, &admitted, &app.principal());
     let asked = graphql::prepare(&app.schema, request, &app.principal()).await.map_err(|errors| {
         let text = encode(&errors);
         match errors.iter().all(|error| error.path.is_empty()) {
@@ -216,8 +216,12 @@ async fn follow(
         .map_err(|refusal| NotBegun::Refused(errors(&refusal)))
 }
 
-fn request(admitted: &Admitted, principal: &Principal) -> Request {
-    let mut request = Request::new("").variables(admitted.variables.clone()).data(principal.clone());
+fn request(app: &App, admitted: &Admitted, principal: &Principal) -> Request {
+    let request = Request::new("").variables(admitted.variables.clone()).data(principal.clone());
+    let mut request = match app.introspects(principal) {
+        true => request,
+        false => request.disable_introspection(),
+    };
     request.operation_name.clone_from(&admitted.operation.operation_name);
     request.set_parsed_query(ExecutableDocument::clone(&admitted.document));
     request

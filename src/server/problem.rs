@@ -1,14 +1,21 @@
 //! How HTTP says a refusal: a status for each [`Code`] and a problem body (RFC 9457).
 
-use crate::error::{Code, Refusal};
+use crate::{
+    auth::limits::{RETRY_AFTER, jittered},
+    error::{Code, Refusal},
+};
 use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// The media type of a problem body.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Where nothing better is known.
+const RETRY_PAUSE: Duration = Duration::from_secs(4);
 
 /// The status of a code.
 pub(super) const fn status(code: Code) -> StatusCode {
@@ -66,18 +73,44 @@ impl From<Refusal> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// The whole answer of HTTP/1.1, for a connection that has no server behind it.
+    pub(super) fn last_words(&self) -> String {
+        let (status, title, body) = (self.status.as_u16(), self.title(), self.body());
+        let (length, seconds) = (body.len(), self.retry_after().unwrap_or(1));
+        format!(
+            "HTTP/1.1 {status} {title}\r\ncontent-type: {PROBLEM_JSON}\r\nretry-after: {seconds}\r\n\
+             cache-control: no-store\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+    }
+
+    fn title(&self) -> &'static str {
+        self.status.canonical_reason().unwrap_or("Error")
+    }
+
+    fn body(&self) -> String {
         let mut body = Map::new();
-        body.insert("title".to_owned(), self.status.canonical_reason().unwrap_or("Error").into());
+        body.insert("title".to_owned(), self.title().into());
         body.insert("status".to_owned(), self.status.as_u16().into());
         body.insert("detail".to_owned(), Value::from(&*self.refusal.message));
         body.extend(self.refusal.members());
-        let retry_after = (self.refusal.code.retryable() && self.status != StatusCode::INTERNAL_SERVER_ERROR)
-            .then(|| (header::RETRY_AFTER, HeaderValue::from_static("1")));
-        let mut response =
-            (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Value::Object(body).to_string())
-                .into_response();
+        Value::Object(body).to_string()
+    }
+
+    /// After so many seconds it is worth trying again; those who are refused together are not told the same.
+    fn retry_after(&self) -> Option<u64> {
+        if let Some(told) = self.refusal.detail(RETRY_AFTER).and_then(|ms| ms.parse::<u64>().ok()) {
+            return Some(told.div_ceil(1_000));
+        }
+        let is_worth_it = self.refusal.code.retryable() && self.status != StatusCode::INTERNAL_SERVER_ERROR;
+        is_worth_it.then(|| jittered(RETRY_PAUSE).as_secs())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let retry_after = self.retry_after().map(|seconds| (header::RETRY_AFTER, HeaderValue::from(seconds)));
+        let mut response = (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], self.body()).into_response();
         response.headers_mut().extend(self.header.map(|header| *header).into_iter().chain(retry_after));
         response
     }

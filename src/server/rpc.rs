@@ -32,6 +32,7 @@ async fn publish(app: &App, draft: Draft) -> Result<String, Refusal> {
 }
 
 async fn publish_all(app: &App, drafts: Vec<Draft>) -> Result<String, Refusal> {
+    app.hub.limits().check_batch(drafts.len())?;
     let checked = drafts.into_iter().enumerate().map(|(at, draft)| {
         NewEvent::new(draft, app.hub.limits()).map_err(|refusal| refusal.with("index", at.to_string()))
     });

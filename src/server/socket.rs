@@ -12,7 +12,7 @@ use super::{
     delivery::{Bell, Outlet},
     jobs::Jobs,
     scratch::Scratch,
-    wire::{Frames, Wire},
+    wire::{Frames, Unreadable, Wire},
 };
 use crate::{
     error::{Code, Refusal},
@@ -34,7 +34,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::WaitForCancellationFuture;
 
 /// So many bytes of payloads are taken for one write.
@@ -272,7 +272,7 @@ impl Alarm<'_> {
 /// What happens next.
 enum Next<D> {
     Done(D),
-    Received(Option<Result<Message, Error>>),
+    Received(Option<Result<Message, Unreadable>>),
     Drained(io::Result<()>),
 }
 
@@ -335,7 +335,7 @@ impl<S: Speaker> Talk<S> {
         (ended, has_more)
     }
 
-    fn received(&mut self, message: Option<Result<Message, Error>>) -> Option<End> {
+    fn received(&mut self, message: Option<Result<Message, Unreadable>>) -> Option<End> {
         self.heard = Instant::now();
         match message {
             Some(Ok(Message::Text(text))) => self.turn(|speaker, turn| speaker.received(&text, turn)),
@@ -351,15 +351,25 @@ impl<S: Speaker> Talk<S> {
         }
     }
 
-    /// A frame that the WebSocket layer could not take.
-    fn broken(&self, error: &Error) -> End {
+    /// What the peer sent cannot be taken.
+    fn broken(&self, error: &Unreadable) -> End {
         tracing::debug!(%error, "a socket broke");
-        if !matches!(error, Error::Capacity(_)) {
-            return End::Gone;
-        }
-        let message = format!("a message may have {} bytes", self.app.options.request_bytes_max);
-        let refusal = Refusal::new(Code::TooLarge, message);
-        End::Close(self.speaker.closing(&CloseReason::Refused(&refusal)))
+        let refusal = match error {
+            Unreadable::Gone(_) => return End::Gone,
+            Unreadable::Malformed(fault) => return self.end(&CloseReason::BadFrame(&fault.to_string())),
+            Unreadable::NotUtf8 => return self.end(&CloseReason::BadText),
+            Unreadable::TooLarge => {
+                let message = format!("a message may have {} bytes", self.app.options.request_bytes_max);
+                Refusal::new(Code::TooLarge, message)
+            }
+            Unreadable::Fragments => Refusal::new(Code::TooLarge, error.to_string()),
+            Unreadable::ControlFlood => Refusal::new(Code::RateLimited, error.to_string()),
+        };
+        self.end(&CloseReason::Refused(&refusal))
+    }
+
+    fn end(&self, reason: &CloseReason<'_>) -> End {
+        End::Close(self.speaker.closing(reason))
     }
 
     fn timer(&mut self) -> Option<End> {
@@ -369,6 +379,10 @@ impl<S: Speaker> Talk<S> {
         }
         if self.stall_due().is_some_and(|due| now >= due) {
             return Some(self.too_slow());
+        }
+        if self.message_due().is_some_and(|due| now >= due) {
+            let refusal = Refusal::new(Code::BadRequest, "a message took too long to be whole");
+            return Some(self.end(&CloseReason::Refused(&refusal)));
         }
         if now >= self.silence_due() {
             tracing::debug!("a peer has gone silent");
@@ -395,10 +409,15 @@ impl<S: Speaker> Talk<S> {
         self.wire.stalled_since().map(|since| since + self.app.options.write_timeout)
     }
 
+    /// By when must the message on its way be whole? Pings between its frames are no excuse.
+    fn message_due(&self) -> Option<Instant> {
+        self.wire.message_since().map(|since| since + self.app.options.body_timeout)
+    }
+
     /// When the timer has something to do next.
     fn deadline(&self) -> Instant {
         let introduction = self.speaker.introduction_due().map(|due| self.opened + due);
-        let others = [introduction, self.stall_due()].into_iter().flatten();
+        let others = [introduction, self.stall_due(), self.message_due()].into_iter().flatten();
         others.fold(self.ping_due().min(self.silence_due()), Instant::min)
     }
 

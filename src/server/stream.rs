@@ -6,8 +6,9 @@
 //! response ends in order; when the peer goes the body is dropped, and with it every operation, at once.
 //! Not here: a peer that takes nothing of its socket (`write_deadline`).
 
-use super::{App, accept::Admission, operations::Operations, problem::Problem, reservations::Seat};
+use super::{App, door::Admission, operations::Operations, problem::Problem, reservations::Seat};
 use crate::{
+    auth::limits::Seat as Place,
     error::{Code, Refusal},
     event::Cursor,
     metrics::Counted,
@@ -52,6 +53,7 @@ pub(super) struct EventStream {
 #[derive(Debug)]
 pub(super) struct Share {
     _subscription: OwnedSemaphorePermit,
+    _place: Option<Place>,
     /// Are there other responses on the connection at the same time?
     is_multiplexed: bool,
 }
@@ -59,11 +61,13 @@ pub(super) struct Share {
 /// One of the connection's subscriptions for a streaming response. Fails with `TOO_MANY`.
 pub(super) fn share(parts: &Parts) -> Result<Share, Problem> {
     // The accept loop gives every request its admission.
-    let subscription = parts.extensions.get::<Admission>().and_then(Admission::subscription);
+    let admission = parts.extensions.get::<Admission>();
+    let subscription = admission.and_then(Admission::subscription);
+    let place = admission.map(|admission| admission.seat(&parts.headers)).transpose()?.flatten();
     let subscription = subscription.ok_or_else(|| {
         Refusal::new(Code::TooMany, "the connection has as many streams as it may have subscriptions")
     })?;
-    Ok(Share { _subscription: subscription, is_multiplexed: parts.version == Version::HTTP_2 })
+    Ok(Share { _subscription: subscription, _place: place, is_multiplexed: parts.version == Version::HTTP_2 })
 }
 
 impl EventStream {

@@ -1,11 +1,11 @@
 //! From an HTTP request to a WebSocket: who may open one, and which protocol is spoken (RFC 6455, section 4.2).
 //!
-//! Invariants: a browser's request comes from an allowed origin; the subprotocol is chosen once, for the answer and for the
+//! Invariants: the subprotocol is chosen once, for the answer and for the
 //! session; a peer that offers none that we speak is told 4406.
 
 use super::{
     App,
-    accept::Admission,
+    door::Admission,
     graphql_ws::GraphqlSpeaker,
     problem::Problem,
     rpc_ws::RpcSpeaker,
@@ -14,7 +14,7 @@ use super::{
     write_deadline::WriteDeadline,
 };
 use crate::{
-    error::{Code, Refusal},
+    auth::limits::Seat,
     fanout::Mailbox,
     protocol::{self, CloseReason, Closing},
 };
@@ -32,7 +32,7 @@ const KEY_BYTES: usize = 24;
 
 /// Opens a WebSocket that speaks a GraphQL dialect.
 pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
-    let handshake = match Handshake::begin(&app, parts) {
+    let handshake = match Handshake::begin(parts) {
         Ok(handshake) => handshake,
         Err(problem) => return problem.into_response(),
     };
@@ -49,7 +49,7 @@ pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
 
 /// Opens a WebSocket that speaks JSON-RPC.
 pub(super) async fn rpc(app: App, parts: &mut Parts) -> Response {
-    match Handshake::begin(&app, parts) {
+    match Handshake::begin(parts) {
         Ok(handshake) => handshake.finish(app, None, |app, wire| serve(app, wire, RpcSpeaker::new)),
         Err(problem) => problem.into_response(),
     }
@@ -67,12 +67,12 @@ struct Handshake {
     accept: HeaderValue,
     on_upgrade: OnUpgrade,
     admission: Option<Admission>,
+    seat: Option<Seat>,
 }
 
 impl Handshake {
     /// Checks a request that [`is_wanted`].
-    fn begin(app: &App, parts: &mut Parts) -> Result<Self, Problem> {
-        check_origin(app, &parts.headers)?;
+    fn begin(parts: &mut Parts) -> Result<Self, Problem> {
         if parts.method != Method::GET {
             let problem =
                 Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket is opened by GET");
@@ -92,7 +92,9 @@ impl Handshake {
             accept.ok_or_else(|| malformed("the header `Sec-WebSocket-Key` must be 16 bytes in base64"))?;
         let on_upgrade = parts.extensions.remove::<OnUpgrade>();
         let on_upgrade = on_upgrade.ok_or_else(|| malformed("a WebSocket is opened over HTTP/1.1"))?;
-        Ok(Handshake { accept, on_upgrade, admission: parts.extensions.remove::<Admission>() })
+        let admission = parts.extensions.remove::<Admission>();
+        let seat = admission.as_ref().map(|admission| admission.seat(&parts.headers)).transpose()?;
+        Ok(Handshake { accept, on_upgrade, admission, seat: seat.flatten() })
     }
 
     /// Switches protocols and goes on with `run`; until that ends the socket keeps its share of the connections allowed.
@@ -102,7 +104,7 @@ impl Handshake {
         subprotocol: Option<&'static str>,
         run: impl FnOnce(App, Wire) -> F + Send + 'static,
     ) -> Response {
-        let Handshake { accept, on_upgrade, admission } = self;
+        let Handshake { accept, on_upgrade, admission, seat } = self;
         let mut response = (
             StatusCode::SWITCHING_PROTOCOLS,
             [
@@ -123,7 +125,7 @@ impl Handshake {
                 Ok(None) => tracing::error!("an upgraded connection is no TCP stream of ours"),
                 Err(error) => tracing::debug!(%error, "a peer left during its handshake"),
             }
-            drop(admission);
+            drop((admission, seat));
         }));
         response
     }
@@ -149,25 +151,6 @@ fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     let names_websocket = |value: &str| value.eq_ignore_ascii_case("websocket");
     headers.get(header::UPGRADE).and_then(|value| value.to_str().ok()).is_some_and(names_websocket)
-}
-
-/// Browsers send an origin and nobody else has to; a page of another origin must not speak in its visitor's name.
-fn check_origin(app: &App, headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or_default();
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let is_own = origin
-        .split_once("://")
-        .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest == host);
-    match is_own || app.options.origins.iter().any(|allowed| allowed == origin) {
-        true => Ok(()),
-        false => Err(Refusal::field(
-            Code::Forbidden,
-            "Origin",
-            origin,
-            "the server's own origin and those of the setting `origins`",
-        )),
-    }
 }
 
 async fn refuse_subprotocol(_app: App, wire: Wire) {

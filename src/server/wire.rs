@@ -6,6 +6,7 @@
 //! not be read.
 //! Not here: deadlines and what is said (`socket`).
 
+use super::meter::{FRAGMENTS_MAX, Flood, Meter};
 use axum::http::header::HeaderValue;
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -14,6 +15,7 @@ use std::{
 use tokio::{net::TcpStream, task::coop::poll_proceed, time::Instant};
 use tokio_tungstenite::tungstenite::{
     Error, Message,
+    error::ProtocolError,
     handshake::derive_accept_key,
     protocol::{
         CloseFrame, Role, WebSocketConfig, WebSocketContext,
@@ -28,6 +30,12 @@ use tokio_tungstenite::tungstenite::{
 const READ_BUFFER_BYTES: usize = 1024;
 /// RFC 6455, section 5.2: the low bits of a frame's first byte.
 const OPCODE_BITS: u8 = 0x0f;
+/// After so many reads in a row without a whole message others have their turn: a peer that sends nothing but fragments would
+/// keep the thread.
+const READS_IN_A_ROW: usize = 64;
+/// So many bytes are thrown away for a peer that still sends while it is told why it must go; a flood is not read on for longer.
+const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
+const DISCARD_BYTES: usize = 16 * 1024;
 
 /// Whole frames on their way out, in a buffer that many connections use in turn.
 #[derive(Debug, Default)]
@@ -125,16 +133,64 @@ impl Backlog {
     }
 }
 
+/// Why a peer is not read on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    /// The socket is gone.
+    #[error("the socket is gone: {0}")]
+    Gone(Error),
+    /// A message is larger than allowed.
+    #[error("a message is too large")]
+    TooLarge,
+    /// A text is not UTF-8.
+    #[error("a text message must be UTF-8")]
+    NotUtf8,
+    /// The frames are not those of RFC 6455; a sentence says why.
+    #[error("{0}")]
+    Malformed(ProtocolError),
+    /// Control frames without end.
+    #[error("too many control frames")]
+    ControlFlood,
+    /// A message in fragments without end.
+    #[error("a message may have {FRAGMENTS_MAX} frames")]
+    Fragments,
+}
+
+impl From<Error> for Unreadable {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Capacity(_) => Unreadable::TooLarge,
+            Error::Utf8(_) => Unreadable::NotUtf8,
+            Error::Protocol(ref fault) if *fault != ProtocolError::ResetWithoutClosingHandshake => {
+                Unreadable::Malformed(fault.clone())
+            }
+            Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Io(_)
+            | Error::Tls(_)
+            | Error::Protocol(_)
+            | Error::WriteBufferFull(_)
+            | Error::AttackAttempt
+            | Error::Url(_)
+            | Error::Http(_)
+            | Error::HttpFormat(_) => Unreadable::Gone(error),
+        }
+    }
+}
+
 /// A WebSocket, the server's side.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: TcpStream,
     context: WebSocketContext,
     backlog: Backlog,
+    meter: Meter,
     /// The next message may be here already, whatever the socket says.
     may_hold_message: bool,
     /// A frame could not be read: what follows has no meaning.
     is_broken: bool,
+    /// How much of it was thrown away.
+    discarded: usize,
 }
 
 /// The header `Sec-WebSocket-Accept` for a client's key (RFC 6455, section 4.2.2).
@@ -145,13 +201,23 @@ pub(super) fn accept_key(key: &HeaderValue) -> Option<HeaderValue> {
 impl Wire {
     /// A stream after its handshake, with what the peer has sent since. Messages may have so many bytes.
     pub(super) fn new(stream: TcpStream, read_already: Vec<u8>, message_bytes_max: usize) -> Self {
+        let mut meter = Meter::new();
+        meter.read(&read_already);
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
             .max_message_size(Some(message_bytes_max))
             .max_frame_size(Some(message_bytes_max));
         let context = WebSocketContext::from_partially_read(read_already, Role::Server, Some(config));
-        Wire { stream, context, backlog: Backlog::new(), may_hold_message: true, is_broken: false }
+        Wire {
+            stream,
+            context,
+            backlog: Backlog::new(),
+            meter,
+            may_hold_message: true,
+            is_broken: false,
+            discarded: 0,
+        }
     }
 
     /// Writes frames; what the socket does not take waits for [`Wire::poll_drain`].
@@ -176,13 +242,13 @@ impl Wire {
     /// Ends the conversation after what was written.
     pub(super) fn write_close(&mut self, code: u16, reason: String) -> Result<(), Error> {
         let frame = CloseFrame { code: CloseCode::from(code), reason: Utf8Bytes::from(reason) };
-        let mut io = FrameIo { stream: &self.stream, backlog: &mut self.backlog };
+        let mut io = FrameIo::new(&self.stream, &mut self.backlog, &mut self.meter);
         self.context.close(&mut io, Some(frame))
     }
 
     /// Answers the peer's close frame, which tungstenite has ready by then.
     pub(super) fn answer_close(&mut self) {
-        let mut io = FrameIo { stream: &self.stream, backlog: &mut self.backlog };
+        let mut io = FrameIo::new(&self.stream, &mut self.backlog, &mut self.meter);
         // It reports the end of the conversation as an error; and a peer that is gone needs no answer.
         let _ = self.context.flush(&mut io);
     }
@@ -211,9 +277,17 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
+    /// Since when the peer is sending a message that is not whole yet.
+    pub(super) fn message_since(&self) -> Option<Instant> {
+        self.meter.message_since()
+    }
+
     /// The next message; `None` when the conversation is over. After an error whatever the peer still sends is thrown away,
     /// and only its end is reported.
-    pub(super) fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+    pub(super) fn poll_recv(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Message, Unreadable>>> {
         if self.is_broken {
             return self.poll_end(context).map(|()| None);
         }
@@ -223,35 +297,53 @@ impl Wire {
             if !self.may_hold_message
                 && let Err(error) = ready!(self.stream.poll_read_ready(context))
             {
-                return Poll::Ready(Some(Err(error.into())));
+                return Poll::Ready(Some(Err(Unreadable::Gone(error.into()))));
             }
-            let mut io = FrameIo { stream: &self.stream, backlog: &mut self.backlog };
-            match self.context.read(&mut io) {
+            let mut io = FrameIo::new(&self.stream, &mut self.backlog, &mut self.meter);
+            let read = self.context.read(&mut io);
+            let is_cut = io.reads_left == 0;
+            if let Some(flood) = self.meter.flood() {
+                self.is_broken = true;
+                return Poll::Ready(Some(Err(match flood {
+                    Flood::Control => Unreadable::ControlFlood,
+                    Flood::Fragments => Unreadable::Fragments,
+                })));
+            }
+            match read {
                 Ok(message) => {
                     self.may_hold_message = true;
                     budget.made_progress();
                     return Poll::Ready(Some(Ok(message)));
                 }
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-                    self.may_hold_message = false;
+                    self.may_hold_message = is_cut;
+                    if is_cut {
+                        budget.made_progress();
+                        context.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                 }
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => return Poll::Ready(None),
                 Err(error) => {
                     self.is_broken = true;
-                    return Poll::Ready(Some(Err(error)));
+                    return Poll::Ready(Some(Err(error.into())));
                 }
             }
         }
     }
 
-    /// Reads to the peer's end and keeps nothing, so that a reset does not take back our last words.
+    /// Reads to the peer's end, up to a bound, and keeps nothing, so that a reset does not take back our last words.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut sink = [0; READ_BUFFER_BYTES];
+        let mut sink = [0; DISCARD_BYTES];
         loop {
             let budget = ready!(poll_proceed(context));
             match self.stream.try_read(&mut sink) {
                 Ok(0) => return Poll::Ready(()),
-                Ok(_) => budget.made_progress(),
+                Ok(_) if self.discarded > DISCARDED_BYTES_MAX => return Poll::Ready(()),
+                Ok(count) => {
+                    self.discarded += count;
+                    budget.made_progress();
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if ready!(self.stream.poll_read_ready(context)).is_err() {
                         return Poll::Ready(());
@@ -280,11 +372,25 @@ fn write_some(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 struct FrameIo<'a> {
     stream: &'a TcpStream,
     backlog: &'a mut Backlog,
+    meter: &'a mut Meter,
+    reads_left: usize,
+}
+
+impl<'a> FrameIo<'a> {
+    fn new(stream: &'a TcpStream, backlog: &'a mut Backlog, meter: &'a mut Meter) -> Self {
+        FrameIo { stream, backlog, meter, reads_left: READS_IN_A_ROW }
+    }
 }
 
 impl Read for FrameIo<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.try_read(buffer)
+        if self.reads_left == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.reads_left -= 1;
+        let count = self.stream.try_read(buffer)?;
+        self.meter.read(buffer.get(..count).unwrap_or_default());
+        Ok(count)
     }
 }
 

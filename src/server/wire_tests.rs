@@ -132,7 +132,7 @@ async fn a_peer_that_still_sends_what_is_too_large_reads_our_last_words() {
         (sent.is_ok(), peer.next().await)
     });
     let received = poll_fn(|context| wire.poll_recv(context)).await;
-    assert!(matches!(received, Some(Err(Error::Capacity(_)))), "{received:?}");
+    assert!(matches!(received, Some(Err(Unreadable::TooLarge))), "{received:?}");
     wire.write_close(1009, String::new()).unwrap();
     poll_fn(|context| wire.poll_drain(context)).await.unwrap();
     let ended = tokio::spawn(async move { poll_fn(|context| wire.poll_recv(context)).await.is_none() });
@@ -174,5 +174,78 @@ fn the_length_of_a_frame_is_read_back_from_its_header() {
         frames.text(&[&"x".repeat(length)]);
         frames.ping();
         assert_eq!(frame_length(&frames.ordered), Some(frames.ordered.len() - 2), "{length}");
+    }
+}
+
+/// The server's side of a socket whose peer writes bytes of its own making.
+async fn raw_pair() -> (Wire, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connecting = TcpStream::connect(listener.local_addr().unwrap());
+    let (peer, accepted) = tokio::join!(connecting, listener.accept());
+    (Wire::new(accepted.unwrap().0, Vec::new(), MESSAGE_BYTES_MAX), peer.unwrap())
+}
+
+#[tokio::test]
+async fn each_wrong_frame_is_told_apart() {
+    const MASK: [u8; 4] = [0; 4];
+    let masked = |head: &[u8], payload: &[u8]| [head, &MASK, payload].concat();
+    type Expected = fn(&Unreadable) -> bool;
+    let cases: [(&str, Vec<u8>, Expected); 9] = [
+        ("unmasked", b"\x81\x01a".to_vec(), |error| matches!(error, Unreadable::Malformed(_))),
+        ("reserved bits", masked(b"\xc1\x81", b"a"), |error| matches!(error, Unreadable::Malformed(_))),
+        ("reserved opcode", masked(b"\x83\x81", b"a"), |error| matches!(error, Unreadable::Malformed(_))),
+        ("fragmented ping", masked(b"\x09\x80", b""), |error| matches!(error, Unreadable::Malformed(_))),
+        ("a continuation of nothing", masked(b"\x80\x80", b""), |error| {
+            matches!(error, Unreadable::Malformed(_))
+        }),
+        ("a long ping", masked(b"\x89\xfe\x00\x7e", &[0; 126]), |error| {
+            matches!(error, Unreadable::Malformed(_))
+        }),
+        ("no UTF-8", masked(b"\x81\x82", b"\xff\xfe"), |error| matches!(error, Unreadable::NotUtf8)),
+        ("2^63 bytes", masked(b"\x81\xff\x80\x00\x00\x00\x00\x00\x00\x00", b""), |error| {
+            matches!(error, Unreadable::TooLarge | Unreadable::Malformed(_))
+        }),
+        ("one byte too many", masked(b"\x81\xfe\x10\x01", &[b'a'; 4097]), |error| {
+            matches!(error, Unreadable::TooLarge)
+        }),
+    ];
+    for (name, bytes, is_expected) in cases {
+        let (mut wire, peer) = raw_pair().await;
+        assert_eq!(peer.try_write(&bytes).unwrap(), bytes.len());
+        let received = poll_fn(|context| wire.poll_recv(context)).await;
+        assert!(matches!(&received, Some(Err(error)) if is_expected(error)), "{name}: {received:?}");
+    }
+}
+
+/// On one thread: fragments never become a message, so only reads can be counted.
+#[tokio::test]
+async fn endless_fragments_and_endless_pings_end_and_let_others_run_meanwhile() {
+    const FRAGMENT: &[u8] = &[0x00, 0x80, 0, 0, 0, 0];
+    const PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
+    for (first, rest) in [(&[0x01_u8, 0x80, 0, 0, 0, 0][..], FRAGMENT), (PING, PING)] {
+        let (mut wire, peer) = raw_pair().await;
+        let bytes = [first, &rest.repeat(20_000)].concat();
+        let sending = tokio::spawn(async move {
+            let mut sent = 0;
+            while sent < bytes.len() {
+                peer.writable().await.unwrap();
+                match peer.try_write(&bytes[sent..]) {
+                    Ok(count) => sent += count,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(_) => break,
+                }
+            }
+            peer
+        });
+        let error = loop {
+            match poll_fn(|context| wire.poll_recv(context)).await {
+                Some(Ok(Message::Ping(_))) => {}
+                Some(Err(error)) => break error,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(matches!(error, Unreadable::Fragments | Unreadable::ControlFlood), "{error:?}");
+        drop(wire);
+        sending.await.unwrap();
     }
 }

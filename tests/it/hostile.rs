@@ -1,6 +1,6 @@
 //! Documents and JSON that want to do harm are refused by name on every way in, and the server goes on.
 
-use crate::support::{Socket, TestServer, post_json};
+use crate::support::{Frame, Socket, TestServer, get, post_json};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -122,6 +122,71 @@ async fn hostile_json_is_refused_at_every_door_alike() {
         }
     }
     assert_eq!(server.hub.bounds().head.get(), 0);
+}
+
+#[tokio::test]
+async fn hostile_json_is_refused_in_every_format_of_events() {
+    let server = TestServer::start();
+    let client = reqwest::Client::new();
+    for (name, text) in texts() {
+        let list = format!("[{text}]");
+        for (format, body) in [
+            ("application/json", &list),
+            ("application/cloudevents+json", &text),
+            ("application/cloudevents-batch+json", &list),
+        ] {
+            let posted = client.post(server.url("/events")).header("content-type", format).body(body.clone());
+            assert_eq!(posted.send().await.unwrap().status(), 400, "{name} as {format}");
+        }
+        // In binary mode the body is the data.
+        let posted = client.post(server.url("/events")).header("content-type", "application/json");
+        let posted = posted.header("ce-specversion", "1.0").header("ce-type", "a");
+        let posted = posted.header("ce-id", "1").header("ce-source", "/x").body(text);
+        assert_eq!(posted.send().await.unwrap().status(), 400, "{name} in binary mode");
+    }
+    assert_eq!(server.hub.bounds().head.get(), 0);
+}
+
+#[tokio::test]
+async fn hostile_json_is_refused_in_frames_and_in_the_address() {
+    let server = TestServer::start();
+    for (name, text) in texts() {
+        let mut socket = Socket::graphql(&server).await;
+        socket.send_text(&text).await;
+        assert!(matches!(socket.next().await, Frame::Close(4400, _)), "{name}");
+        let mut socket = Socket::connect(&server, "/rpc", None).await;
+        for batch in [text.clone(), format!("[{text}]")] {
+            socket.send_text(&batch).await;
+            assert_eq!(socket.json().await["error"]["code"], -32700, "{name}");
+        }
+        socket.close().await;
+        for parameter in ["variables", "extensions"] {
+            let short: String = text.chars().take(2_000).collect();
+            let asked = get(&server, "/graphql", &[("query", "{version}"), (parameter, &short)]);
+            let asked = asked.header("accept", "application/graphql-response+json");
+            assert_eq!(asked.send().await.unwrap().status(), 400, "{name} as {parameter}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_alike_at_every_door() {
+    let server = TestServer::with(|config| config.batch_max = 3);
+    let events = |count: usize| json!(vec![json!({ "type": "a" }); count]);
+    for (count, is_taken) in [(3, true), (4, false)] {
+        let (status, _) = post_json(&server.url("/events"), &events(count)).await;
+        assert_eq!(status == 200, is_taken);
+        let query = "mutation ($events: [NewEvent!]!) { publishAll(events: $events) { id } }";
+        let answer = server.graphql(query, json!({ "events": events(count) })).await;
+        assert_eq!(answer["errors"].is_null(), is_taken, "{answer}");
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "events.publishAll", "params": { "events": events(count) } });
+        let (_, answer) = post_json(&server.url("/rpc"), &call).await;
+        assert_eq!(answer["error"].is_null(), is_taken, "{answer}");
+        if !is_taken {
+            assert_eq!(answer["error"]["data"]["code"], "TOO_MANY", "{answer}");
+        }
+    }
+    assert_eq!(server.hub.bounds().head.get(), 9);
 }
 
 #[tokio::test]

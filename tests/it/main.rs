@@ -9,11 +9,15 @@
 
 /// The transcripts of `tests/conformance`, over a socket.
 mod audit;
+/// What pages in a browser may do.
+mod browser;
 mod conformance;
 /// The feed of whole events at `GET /events`.
 mod feed;
 /// Documents and JSON that want to do harm.
 mod hostile;
+/// Peers that want to do harm while others listen.
+mod hostile_peers;
 /// Floors, sizes, words and tables of the house.
 mod house;
 /// Queries, mutations and ways in over HTTP.

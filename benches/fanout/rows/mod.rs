@@ -6,6 +6,7 @@
 mod distinct;
 mod durable;
 mod groups;
+mod hostile;
 mod identical;
 mod idle;
 mod replay;
@@ -55,6 +56,8 @@ pub(crate) enum Row {
     Storm,
     /// One reader stops reading; what it costs the others.
     Stalled,
+    /// Hostile peers attack in every way at once; what it costs the others.
+    Hostile,
     /// CPU of one delivery with few and with many connections.
     Scale,
     /// Half the maximum rate for a long time; memory and open files stay flat.
@@ -63,7 +66,7 @@ pub(crate) enum Row {
 
 impl Row {
     /// All but the soak, which takes as long as all others together.
-    pub(crate) const GOALS: [Row; 10] = [
+    pub(crate) const GOALS: [Row; 11] = [
         Row::Identical,
         Row::Distinct,
         Row::Groups,
@@ -73,6 +76,7 @@ impl Row {
         Row::Replay,
         Row::Storm,
         Row::Stalled,
+        Row::Hostile,
         Row::Scale,
     ];
 
@@ -88,6 +92,7 @@ impl Row {
             Row::Replay => "replay",
             Row::Storm => "storm",
             Row::Stalled => "stalled",
+            Row::Hostile => "hostile",
             Row::Scale => "scale",
             Row::Soak => "soak",
         }
@@ -111,7 +116,7 @@ impl Row {
             Row::Durable => &[&peer::REDIS_STREAMS, &peer::FANFARE_SQLITE],
             Row::Replay => &[&peer::REDIS_STREAMS, &peer::FANFARE, &peer::FANFARE_SQLITE],
             Row::Scale => &[&peer::BARE, &peer::PLAIN, &peer::FANFARE],
-            Row::Distinct | Row::Sparse => &[&peer::FANFARE],
+            Row::Distinct | Row::Sparse | Row::Hostile => &[&peer::FANFARE],
             Row::Storm | Row::Stalled | Row::Soak => &[&peer::FANFARE_SQLITE],
         }
     }
@@ -146,6 +151,7 @@ impl Row {
             Row::Replay => replay::round(stage).await,
             Row::Storm => storm::round(stage).await,
             Row::Stalled => stalled::round(stage).await,
+            Row::Hostile => hostile::round(stage).await,
             Row::Scale => scale::round(stage).await,
             Row::Soak => soak::round(stage).await,
         }

@@ -17,7 +17,7 @@ const BATCH_BYTES_MAX: usize = 512 * 1024;
 /// The most bytes of a line; a file without line ends must not fill the memory.
 const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// The server's own limit of the data is not known here, so the server judges it.
-const LIMITS: Limits = Limits { data_bytes_max: usize::MAX };
+const LIMITS: Limits = Limits { data_bytes_max: usize::MAX, batch_max: usize::MAX };
 
 /// An event that is ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
