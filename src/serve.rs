@@ -1,17 +1,17 @@
 //! Builds a server out of its rooms, by the settings, and runs it to its end.
 
 use crate::{
-    auth::Principal,
+    auth::{Authority, Principal},
     bus::Bus,
     config::{Config, Store},
     event::NewEvent,
     fanout::Fanout,
-    graphql::{self, GuardOptions},
+    graphql::{self, Administration, GuardOptions},
     hub::Hub,
     log::{Log, MemoryLog, OnCommit, OpenError, SqliteLog},
     metrics::Metrics,
     platform::sample::SampleFeed,
-    server::{self, App},
+    server::{self, App, Directory},
 };
 use std::sync::Arc;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -33,6 +33,8 @@ pub enum ServeError {
 pub struct Server {
     hub: Hub,
     fanout: Fanout,
+    authority: Authority,
+    directory: Directory,
     worker: JoinHandle<()>,
     app: App,
     demo: bool,
@@ -41,16 +43,25 @@ pub struct Server {
 impl Server {
     /// Opens the log and builds the rooms. Must be called on a tokio runtime.
     pub fn open(config: &Config) -> Result<Server, ServeError> {
+        Server::guarded(config, Authority::open())
+    }
+
+    /// The same for callers whom this authority accepts.
+    pub fn guarded(config: &Config, authority: Authority) -> Result<Server, ServeError> {
         let metrics = Metrics::new();
         let bus = Bus::new(&config.bus_options());
         let log = open_log(config, &bus, &metrics)?;
         let hub = Hub::new(log, bus, metrics, config.event_limits());
-        let schema = graphql::schema(hub.clone(), &config.graphql_options());
+        let directory = Directory::default();
+        let administration =
+            Administration { authority: authority.clone(), connections: Arc::new(directory.clone()) };
+        let schema = graphql::administered(hub.clone(), administration, &config.graphql_options());
         let guard = GuardOptions::default().for_schema(&graphql::sdl(&schema));
         let guard = guard.expect("the schema's own text is a schema");
         let (fanout, worker) = Fanout::start(hub.clone());
-        let app = App::new(hub.clone(), fanout.clone(), schema, config.server_options(guard));
-        Ok(Server { hub, fanout, worker, app, demo: config.demo })
+        let access = (authority.clone(), directory.clone());
+        let app = App::guarded(hub.clone(), fanout.clone(), schema, access, config.server_options(guard));
+        Ok(Server { hub, fanout, authority, directory, worker, app, demo: config.demo })
     }
 
     /// The pipeline, for programs that publish or follow from inside the process.
@@ -61,6 +72,16 @@ impl Server {
     /// The fan-out, for programs that look at what is open.
     pub fn fanout(&self) -> &Fanout {
         &self.fanout
+    }
+
+    /// Who decides who is accepted: to have it read its policy again, or to revoke something.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Who is connected.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// Serves on the listener until `shutdown` is done, then ends in order: connections, fan-out, log.

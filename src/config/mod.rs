@@ -87,6 +87,7 @@ impl Config {
             shutdown_grace: self.shutdown_grace,
             origins: self.origins.clone(),
             graphiql: self.graphiql,
+            token_in_query: self.token_in_query,
             github_webhook_secret: self
                 .github_webhook_secret
                 .as_ref()

@@ -126,6 +126,8 @@ settings! {
         "Time that open connections have to end when the server ends.";
     graphiql: bool = "true", Unit::Switch, None, ["FANFARE_GRAPHIQL"],
         "Serve GraphiQL at /graphiql.";
+    token_in_query: bool = "false", Unit::Switch, None, ["FANFARE_TOKEN_IN_QUERY"],
+        "Accept a token as ?token= where a WebSocket or an event stream is opened, for clients that cannot set headers; proxies may log it.";
     introspection: bool = "true", Unit::Switch, None, ["FANFARE_INTROSPECTION"],
         "Answer introspection queries, which GraphiQL needs.";
     worker_threads: Option<NonZeroUsize> = "cores", Unit::Threads, None, ["FANFARE_WORKER_THREADS"],

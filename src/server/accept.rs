@@ -17,6 +17,7 @@ use hyper_util::{
 use prometheus_client::metrics::counter::Counter;
 use std::{
     io,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -49,12 +50,18 @@ pub(super) struct Admission(Arc<Share>);
 struct Share {
     _connection: OwnedSemaphorePermit,
     subscriptions: Arc<Semaphore>,
+    peer: Option<SocketAddr>,
 }
 
 impl Admission {
-    fn new(connection: OwnedSemaphorePermit, subscriptions_max: usize) -> Self {
+    fn new(connection: OwnedSemaphorePermit, subscriptions_max: usize, peer: Option<SocketAddr>) -> Self {
         let subscriptions = Arc::new(Semaphore::new(subscriptions_max));
-        Admission(Arc::new(Share { _connection: connection, subscriptions }))
+        Admission(Arc::new(Share { _connection: connection, subscriptions, peer }))
+    }
+
+    /// The other end of the connection.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer
     }
 
     /// One of the connection's subscriptions, while a streaming response lives; none when all are taken.
@@ -95,8 +102,8 @@ pub(super) async fn run(listener: &TcpListener, router: &Router, app: &App) {
             accepted = listener.accept() => accepted,
         };
         match stream {
-            Ok((stream, _)) => {
-                let admission = Admission::new(permit, options.subscriptions_max);
+            Ok((stream, peer)) => {
+                let admission = Admission::new(permit, options.subscriptions_max, Some(peer));
                 app.tracker.spawn(serve(stream, router.clone(), admission, terms.clone()));
                 // A crowd at the door waits for those that are in.
                 tokio::task::yield_now().await;
@@ -196,7 +203,7 @@ mod tests {
                 cut: Counter::default(),
                 drain: CancellationToken::new(),
             };
-            let served = serve(stream, Router::new(), Admission::new(permit, 1), terms);
+            let served = serve(stream, Router::new(), Admission::new(permit, 1, None), terms);
             assert!(timeout(6 * due, served).await.is_ok(), "{begun:?} held its connection");
         }
     }

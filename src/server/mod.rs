@@ -10,8 +10,12 @@ mod accept;
 mod admin;
 mod assets;
 mod body;
+mod caller;
+mod credential;
+mod directory;
 mod events;
 mod feed;
+mod following;
 mod graphql_http;
 mod graphql_stream;
 mod graphql_ws;
@@ -34,12 +38,13 @@ mod wire;
 mod write_deadline;
 
 use crate::{
-    auth::Principal,
+    auth::{Authority, Principal},
     fanout::Fanout,
     graphql::{Documents, GuardOptions, Schema},
     hub::Hub,
 };
 use axum::Router;
+pub use directory::Directory;
 use openings::Openings;
 use reservations::Reservations;
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
@@ -77,6 +82,8 @@ pub struct Options {
     pub origins: Vec<String>,
     /// Is GraphiQL served?
     pub graphiql: bool,
+    /// May a WebSocket or a stream be opened with its token in the query string?
+    pub token_in_query: bool,
     /// The secret of `/webhooks/github`; without one the path answers 404.
     pub github_webhook_secret: Option<Arc<str>>,
 }
@@ -98,6 +105,7 @@ impl Default for Options {
             shutdown_grace: Duration::from_secs(10),
             origins: Vec::new(),
             graphiql: true,
+            token_in_query: false,
             github_webhook_secret: None,
         }
     }
@@ -112,6 +120,10 @@ pub struct Parts {
     hub: Hub,
     fanout: Fanout,
     schema: Schema,
+    authority: Authority,
+    /// The principal of everybody while there is no authentication.
+    everybody: Principal,
+    directory: Directory,
     options: Options,
     drain: CancellationToken,
     tracker: TaskTracker,
@@ -142,13 +154,28 @@ impl fmt::Debug for Parts {
 }
 
 impl App {
-    /// The server's parts together. Must be called on a tokio runtime.
+    /// The server's parts together, without authentication. Must be called on a tokio runtime.
     pub fn new(hub: Hub, fanout: Fanout, schema: Schema, options: Options) -> Self {
+        App::guarded(hub, fanout, schema, (Authority::open(), Directory::default()), options)
+    }
+
+    /// The server's parts together: who is accepted is decided by the authority, who is connected is listed in the directory.
+    /// Must be called on a tokio runtime.
+    pub fn guarded(
+        hub: Hub,
+        fanout: Fanout,
+        schema: Schema,
+        (authority, directory): (Authority, Directory),
+        options: Options,
+    ) -> Self {
         let documents = Documents::new(options.guard.clone());
         App(Arc::new(Parts {
             hub,
             fanout,
             schema,
+            authority,
+            everybody: Principal::anonymous(),
+            directory,
             options,
             drain: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -157,11 +184,6 @@ impl App {
             reservations: Reservations::default(),
             openings: Openings::new(),
         }))
-    }
-
-    /// Who speaks on a connection: for now nobody in particular, on loopback only.
-    fn principal(&self) -> Principal {
-        Principal::anonymous()
     }
 }
 
@@ -185,12 +207,15 @@ pub async fn run(listener: TcpListener, app: App, shutdown: impl Future<Output =
     let router = router(app.clone());
     tokio::select! {
         () = accept::run(&listener, &router, &app) => {}
+        () = app.directory.follow(&app.authority) => {}
         () = shutdown => {}
     }
     app.drain.cancel();
+    app.directory.drain();
     drop(listener);
     app.tracker.close();
-    if tokio::time::timeout(app.options.shutdown_grace, app.tracker.wait()).await.is_err() {
+    let ended = tokio::time::timeout(app.options.shutdown_grace, app.tracker.wait());
+    if ended.await.is_err() {
         tracing::warn!(
             connections = app.tracker.len(),
             "connections were cut at the end of the grace period"

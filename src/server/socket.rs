@@ -1,14 +1,16 @@
 //! The loop around one WebSocket, the same for every protocol spoken over it.
 //!
 //! Flow: text from the peer goes to the [`Speaker`]; payloads of the mailbox go through the speaker to the peer, many frames a
-//! write.
+//! write. Orders for the connection (drain, review of its principal, an administrator's) come through its directory line.
 //! Invariants: payloads are taken only when the socket has taken all that was written before; a socket that takes nothing for
 //! the write deadline is closed, and one that does not read its answers is not read either; a peer that sends nothing is found
-//! by pings; the peer is read between writes also when payloads never end; the last frame is a close frame, and the peer gets
-//! two seconds to answer it.
+//! by pings; the peer is read between writes also when payloads never end; orders go before payloads; nothing is taken for a
+//! principal that has expired or lost its grant; the last frame is a close frame, and the peer gets two seconds to answer it.
 
 use super::{
     App,
+    caller::{Caller, Change},
+    directory::{Line, Question, disconnected},
     jobs::Jobs,
     scratch::Scratch,
     wire::{Frames, Wire},
@@ -17,6 +19,7 @@ use crate::{
     error::{Code, Refusal},
     event::Cursor,
     fanout::{Delivery, Key, Mailbox},
+    graphql::Following,
     metrics::Counted,
     protocol::{CloseReason, Closing},
 };
@@ -30,7 +33,6 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_util::sync::WaitForCancellationFuture;
 
 /// So many bytes of payloads are taken for one write.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -69,6 +71,20 @@ pub(super) trait Speaker: Send {
     /// The peer did not introduce itself in time.
     fn introduction_missing(&mut self, turn: &mut Turn<'_, Self::Done>);
 
+    /// The grant or the view is another: what lives goes on under the new one, or ends where that does not allow it.
+    fn readmit(&mut self, turn: &mut Turn<'_, Self::Done>);
+
+    /// The peer is not welcome any more: its last words and the end.
+    fn expelled(&mut self, refusal: &Refusal, turn: &mut Turn<'_, Self::Done>) {
+        turn.close(self.closing(&CloseReason::Refused(refusal)));
+    }
+
+    /// What is followed, for administrators.
+    fn following(&self) -> Vec<Following>;
+
+    /// An administrator ends a subscription; says whether there was one.
+    fn unsubscribe(&mut self, id: &str, turn: &mut Turn<'_, Self::Done>) -> bool;
+
     /// Everything that matches up to here has gone out, for all subscriptions; `None` without any.
     fn position(&self) -> Option<Cursor>;
 
@@ -83,6 +99,7 @@ pub(super) trait Speaker: Send {
 pub(super) struct Turn<'a, D> {
     frames: &'a mut Frames,
     jobs: &'a mut Jobs<D>,
+    caller: &'a mut Caller,
     closing: &'a mut Option<Closing>,
 }
 
@@ -107,6 +124,11 @@ impl<D> Turn<'_, D> {
         self.closing.get_or_insert(closing);
     }
 
+    /// Who is at the other end.
+    pub(super) fn caller(&mut self) -> &mut Caller {
+        self.caller
+    }
+
     /// The running jobs.
     pub(super) fn jobs(&mut self) -> &mut Jobs<D> {
         self.jobs
@@ -125,6 +147,8 @@ struct Connection<S: Speaker> {
     wire: Wire,
     speaker: S,
     mailbox: Arc<Mailbox>,
+    line: Line,
+    caller: Caller,
     jobs: Jobs<S::Done>,
     heard: Instant,
     opened: Instant,
@@ -141,19 +165,20 @@ enum Next<D> {
     Received(Option<Result<Message, Error>>),
     Drained(io::Result<()>),
     Timer,
-    Drain,
+    Called,
 }
 
 /// Runs a connection to its end.
-pub(super) async fn run<S: Speaker>(app: App, wire: Wire, mailbox: Arc<Mailbox>, speaker: S) {
+pub(super) async fn run<S: Speaker>(app: App, wire: Wire, mailbox: Arc<Mailbox>, line: Line, speaker: S) {
     let _counted = Counted::new(&app.hub.metrics().connections_open);
-    let drain = app.drain.clone();
     let now = Instant::now();
     let (heard, opened, pinged) = (now, now, now);
     let mut connection = Connection {
         wire,
         speaker,
         mailbox,
+        line,
+        caller: Caller::nobody(),
         jobs: Jobs::new(),
         heard,
         opened,
@@ -161,19 +186,18 @@ pub(super) async fn run<S: Speaker>(app: App, wire: Wire, mailbox: Arc<Mailbox>,
         is_blocked: false,
         app,
     };
-    if let End::Close(closing) = connection.converse(drain.cancelled()).await {
+    if let End::Close(closing) = connection.converse().await {
         close(connection.wire, closing).await;
     }
 }
 
 impl<S: Speaker> Connection<S> {
-    async fn converse(&mut self, drain: WaitForCancellationFuture<'_>) -> End {
+    async fn converse(&mut self) -> End {
         if let Some(end) = self.turn(Speaker::opened) {
             return end;
         }
-        // These live as long as the loop: to look at them again costs little, to make them anew does not.
-        let mut drain = std::pin::pin!(drain);
         let mut alarm = self.deadline();
+        // Lives as long as the loop: to look at it again costs little, to make it anew does not.
         let mut timer = std::pin::pin!(tokio::time::sleep_until(alarm));
         let mut writes = 0;
         loop {
@@ -187,13 +211,10 @@ impl<S: Speaker> Connection<S> {
                 // Fair between connections as well.
                 tokio::task::yield_now().await;
             }
-            let next = poll_fn(|context| {
-                self.poll_next(context, drain.as_mut(), timer.as_mut(), are_payloads_first)
-            });
-            let next = next.await;
+            let next = poll_fn(|context| self.poll_next(context, timer.as_mut(), are_payloads_first)).await;
             writes = if matches!(next, Next::Payloads) { writes + 1 } else { 0 };
             let ended = match next {
-                Next::Drain => Some(End::Close(self.speaker.closing(&CloseReason::Draining))),
+                Next::Called => self.called(),
                 Next::Payloads => self.pump(),
                 Next::Done(done) => self.turn(|speaker, turn| speaker.done(done, turn)),
                 Next::Received(message) => self.received(message),
@@ -220,16 +241,16 @@ impl<S: Speaker> Connection<S> {
     fn poll_next(
         &mut self,
         context: &mut Context<'_>,
-        drain: Pin<&mut WaitForCancellationFuture<'_>>,
         timer: Pin<&mut Sleep>,
         are_payloads_first: bool,
     ) -> Poll<Next<S::Done>> {
+        // The one place where the task waits for payloads and for orders; it touches nothing that other connections touch.
+        if self.mailbox.poll_called(context).is_ready() {
+            return Poll::Ready(Next::Called);
+        }
         let has_backlog = self.wire.stalled_since().is_some();
         if are_payloads_first && !has_backlog && self.mailbox.poll_ready(context).is_ready() {
             return Poll::Ready(Next::Payloads);
-        }
-        if drain.poll(context).is_ready() {
-            return Poll::Ready(Next::Drain);
         }
         if self.wire.backlog_bytes() < BACKLOG_BYTES_MAX {
             if let Poll::Ready(done) = self.jobs.poll_next(context) {
@@ -264,6 +285,51 @@ impl<S: Speaker> Connection<S> {
         })
     }
 
+    /// Does what was ordered.
+    fn called(&mut self) -> Option<End> {
+        let orders = self.line.orders();
+        if orders.drains {
+            return Some(End::Close(self.speaker.closing(&CloseReason::Draining)));
+        }
+        if orders.ends {
+            return Some(self.expel(&disconnected()));
+        }
+        if orders.reviews {
+            match self.caller.review(&self.app.authority) {
+                Err(refusal) => return Some(self.expel(&refusal)),
+                Ok(Change::None) => {}
+                Ok(Change::Readmit) => {
+                    if let Some(end) = self.turn(Speaker::readmit) {
+                        return Some(end);
+                    }
+                }
+            }
+        }
+        orders.questions.into_iter().find_map(|question| self.answer(question))
+    }
+
+    fn answer(&mut self, question: Question) -> Option<End> {
+        match question {
+            // Whoever asked may be gone.
+            Question::Subscriptions(asker) => {
+                let _ = asker.send(self.speaker.following());
+                None
+            }
+            Question::Unsubscribe(id, asker) => {
+                let mut was_there = false;
+                let end = self.turn(|speaker, turn| was_there = speaker.unsubscribe(&id, turn));
+                let _ = asker.send(was_there);
+                end
+            }
+        }
+    }
+
+    /// Ends the connection of a peer that is not welcome any more.
+    fn expel(&mut self, refusal: &Refusal) -> End {
+        let end = self.turn(|speaker, turn| speaker.expelled(refusal, turn));
+        end.unwrap_or_else(|| End::Close(self.speaker.closing(&CloseReason::Refused(refusal))))
+    }
+
     fn received(&mut self, message: Option<Result<Message, Error>>) -> Option<End> {
         self.heard = Instant::now();
         match message {
@@ -292,6 +358,9 @@ impl<S: Speaker> Connection<S> {
     }
 
     fn timer(&mut self) -> Option<End> {
+        if let Some(refusal) = self.caller.expired() {
+            return Some(self.expel(&refusal));
+        }
         let now = Instant::now();
         if self.speaker.introduction_due().is_some_and(|due| now >= self.opened + due) {
             return self.turn(Speaker::introduction_missing);
@@ -327,7 +396,7 @@ impl<S: Speaker> Connection<S> {
     /// When the timer has something to do next.
     fn deadline(&self) -> Instant {
         let introduction = self.speaker.introduction_due().map(|due| self.opened + due);
-        let others = [introduction, self.stall_due()].into_iter().flatten();
+        let others = [introduction, self.stall_due(), self.caller.due()].into_iter().flatten();
         others.fold(self.ping_due().min(self.silence_due()), Instant::min)
     }
 
@@ -343,11 +412,15 @@ impl<S: Speaker> Connection<S> {
         act: impl FnOnce(&mut S, &mut Turn<'_, S::Done>),
     ) -> Option<End> {
         let mut closing = None;
-        act(&mut self.speaker, &mut Turn { frames, jobs: &mut self.jobs, closing: &mut closing });
+        let (jobs, caller) = (&mut self.jobs, &mut self.caller);
+        act(&mut self.speaker, &mut Turn { frames, jobs, caller, closing: &mut closing });
         if !frames.is_empty() && self.wire.write(frames).is_err() {
             return Some(End::Gone);
         }
         self.note_backlog();
+        if let Some(principal) = self.caller.news() {
+            self.line.identify(principal);
+        }
         closing.map(End::Close)
     }
 

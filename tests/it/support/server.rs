@@ -2,9 +2,12 @@
 
 use fanfare::{
     Server,
+    auth::Authority,
     config::{Config, Store},
     fanout::Fanout,
+    graphql::Connections,
     hub::Hub,
+    server::Directory,
 };
 use serde_json::{Value, json};
 use std::{net::SocketAddr, path::Path, thread::JoinHandle, time::Duration};
@@ -18,6 +21,7 @@ pub(crate) struct TestServer {
     pub(crate) hub: Hub,
     /// Its fan-out, to look inside.
     pub(crate) fanout: Fanout,
+    directory: Directory,
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -38,6 +42,11 @@ impl TestServer {
 
     /// A server with other settings.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::guarded(Authority::open(), change)
+    }
+
+    /// A server for callers whom this authority accepts.
+    pub(crate) fn guarded(authority: Authority, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { store: Store::Memory, ..Config::default() };
         config.github_webhook_secret = Some("secret".to_owned().into());
         config.shutdown_grace = Duration::from_secs(5);
@@ -50,14 +59,15 @@ impl TestServer {
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = listener.local_addr().unwrap();
-                let server = Server::open(&config).unwrap();
-                started.send((address, server.hub().clone(), server.fanout().clone())).unwrap();
+                let server = Server::guarded(&config, authority).unwrap();
+                let rooms = (server.hub().clone(), server.fanout().clone(), server.directory().clone());
+                started.send((address, rooms)).unwrap();
                 // A dropped sender ends the server as well.
                 server.run(listener, async { drop(ended.await) }).await.unwrap();
             });
         });
-        let (address, hub, fanout) = starting.recv().expect("the server must start");
-        TestServer { address, hub, fanout, shutdown: Some(shutdown), thread: Some(thread) }
+        let (address, (hub, fanout, directory)) = starting.recv().expect("the server must start");
+        TestServer { address, hub, fanout, directory, shutdown: Some(shutdown), thread: Some(thread) }
     }
 
     /// An address of this server.
@@ -102,6 +112,7 @@ impl Drop for TestServer {
         ended.expect("the server must end in order");
         let metrics = self.hub.metrics();
         assert_eq!(self.fanout.len(), (0, 0), "groups and members are left");
+        assert_eq!(self.directory.count(), 0, "somebody is still listed");
         assert_eq!(metrics.subscriptions_open.get(), 0, "subscriptions are left");
         assert_eq!(metrics.connections_open.get(), 0, "connections are left");
         assert_eq!(metrics.streams_open.get(), 0, "streams are left");
