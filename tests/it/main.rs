@@ -7,6 +7,8 @@
     reason = "a test ends by a panic; what it did not expect is a failure"
 )]
 
+/// Who is let in: credentials at every way in, and what is refused.
+mod access;
 /// The transcripts of `tests/conformance`, over a socket.
 mod conformance;
 /// The feed of whole events at `GET /events`.
@@ -25,6 +27,8 @@ mod resume;
 mod retention;
 /// JSON-RPC over POST and WebSocket.
 mod rpc;
+/// While connected: expiry, renewal, revocation, another policy, an administrator.
+mod sessions;
 /// Connections: limits, slow readers, the end of the server.
 mod sockets;
 /// GraphQL in streaming responses: event streams and multipart.
