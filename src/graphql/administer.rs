@@ -145,7 +145,7 @@ pub(super) fn only_admin(ctx: &Context<'_>) -> Result<()> {
     }
     let code = match principal.credential() {
         Credential::None => Code::Unauthenticated,
-        _ => Code::Forbidden,
+        Credential::Token { .. } | Credential::ApiKey { .. } => Code::Forbidden,
     };
     Err(graphql_error(Refusal::new(code, "this is for administrators")))
 }

@@ -23,6 +23,13 @@ use axum::{
 /// The query parameter that may hold a token.
 pub(super) const PARAMETER: &str = "token";
 
+/// The error codes of RFC 6750, section 3.1.
+const ERRORS: [(Code, &str); 3] = [
+    (Code::Unauthenticated, "invalid_token"),
+    (Code::BadRequest, "invalid_request"),
+    (Code::Forbidden, "insufficient_scope"),
+];
+
 /// A client that has said in its handshake who it is.
 #[derive(Debug)]
 pub(super) struct Introduced {
@@ -59,15 +66,10 @@ impl Denied {
     }
 
     fn value(&self) -> Option<HeaderValue> {
-        let error = match self.refusal.code {
-            Code::Unauthenticated if !self.was_given => {
-                return Some(HeaderValue::from_static("Bearer realm=\"fanfare\""));
-            }
-            Code::Unauthenticated => "invalid_token",
-            Code::BadRequest => "invalid_request",
-            Code::Forbidden => "insufficient_scope",
-            _ => return None,
-        };
+        if self.refusal.code == Code::Unauthenticated && !self.was_given {
+            return Some(HeaderValue::from_static("Bearer realm=\"fanfare\""));
+        }
+        let (_, error) = ERRORS.into_iter().find(|(code, _)| *code == self.refusal.code)?;
         let is_plain = |c: &char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
         let description: String = self.refusal.message.chars().filter(is_plain).collect();
         let value =

@@ -9,6 +9,8 @@
 
 /// Who is let in: credentials at every way in, and what is refused.
 mod access;
+/// What administrators see and end.
+mod administration;
 /// The transcripts of `tests/conformance`, over a socket.
 mod conformance;
 /// The feed of whole events at `GET /events`.
@@ -27,7 +29,7 @@ mod resume;
 mod retention;
 /// JSON-RPC over POST and WebSocket.
 mod rpc;
-/// While connected: expiry, renewal, revocation, another policy, an administrator.
+/// While connected: expiry, renewal, revocation, another policy.
 mod sessions;
 /// Connections: limits, slow readers, the end of the server.
 mod sockets;
