@@ -255,6 +255,7 @@ pub(super) fn unsubscribed() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::caller::Caller;
 
     fn line(directory: &Directory) -> Line {
         directory.register("test", None, &Arc::new(Mailbox::new(1)))
@@ -278,6 +279,15 @@ mod tests {
         let late = line(&directory);
         assert!(late.entry.mailbox.is_called() && late.orders().drains);
         assert!(!late.orders().drains, "an order is given once");
+    }
+
+    /// An idle connection should cost little: this is what being listed and known adds to it.
+    #[test]
+    fn to_be_listed_costs_less_than_300_bytes() {
+        let counts = 2 * size_of::<usize>();
+        let listed = size_of::<(u64, Arc<Entry>)>() * 2;
+        let in_all = counts + size_of::<Entry>() + size_of::<Line>() + listed + size_of::<Caller>();
+        assert!(in_all <= 300, "{in_all} bytes");
     }
 
     #[tokio::test(start_paused = true)]

@@ -143,6 +143,7 @@ impl GraphqlSpeaker {
         let adopted = principal.and_then(|principal| turn.caller().adopt(&self.app.authority, &principal));
         let is_new = !self.session.is_ready();
         let actions = match adopted {
+            Err(refusal) if is_new => self.session.rejected(&refusal),
             Err(refusal) => self.session.expelled(&refusal),
             Ok(_) if is_new => self.session.accepted(),
             Ok(change) => {
