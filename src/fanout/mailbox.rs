@@ -1,7 +1,8 @@
 //! The bounded place where payloads wait for one connection: a queue for each of its subscriptions.
 //!
 //! Flow: the worker and replays put runs of payloads in; the connection takes them out, subscriptions in turn. Whoever has
-//! something else to tell the connection wakes it the same way ([`Mailbox::call`]), so that it waits in one place.
+//! something else to tell the connection leaves word here ([`Mailbox::call`]), so that it waits in one place, which it shares
+//! with no other connection.
 //! Invariants: a queue is contiguous, so what is in it can always be sent; when the connection's byte budget is used up a
 //! queue takes no more live payloads and its subscription reads the log again; the lock is held for moves only.
 
@@ -49,6 +50,8 @@ pub struct Mailbox {
     reader: AtomicWaker,
     /// Is there something beside payloads that the reader should look at?
     is_called: AtomicBool,
+    /// Who hears that; may be another task than the one that takes payloads.
+    called: AtomicWaker,
     room: Notify,
     bytes_max: usize,
 }
@@ -107,6 +110,7 @@ impl Mailbox {
             state: Mutex::default(),
             reader: AtomicWaker::new(),
             is_called: AtomicBool::new(false),
+            called: AtomicWaker::new(),
             room: Notify::new(),
             bytes_max,
         }
@@ -131,7 +135,7 @@ impl Mailbox {
     /// Wakes the reader for something that is no payload.
     pub fn call(&self) {
         self.is_called.store(true, Ordering::Release);
-        self.reader.wake();
+        self.called.wake();
     }
 
     /// Was the reader called? It hears so at [`Mailbox::poll_called`].
@@ -141,7 +145,7 @@ impl Mailbox {
 
     /// Was the reader called since the last time? If not, the task is woken once it is; one task at a time.
     pub fn poll_called(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.reader.register(context.waker());
+        self.called.register(context.waker());
         match self.is_called() && self.is_called.swap(false, Ordering::AcqRel) {
             true => Poll::Ready(()),
             false => Poll::Pending,
