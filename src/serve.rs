@@ -6,12 +6,12 @@ use crate::{
     config::{Config, Store},
     event::NewEvent,
     fanout::Fanout,
-    graphql::{self, GuardOptions},
+    graphql::{self, Administration, GuardOptions},
     hub::Hub,
     log::{Log, MemoryLog, OnCommit, OpenError, Secret, SqliteLog},
     metrics::Metrics,
     platform::sample::SampleFeed,
-    server::{self, App},
+    server::{self, App, Directory, Rooms},
     threads::Threads,
 };
 use std::{io, sync::Arc};
@@ -39,9 +39,10 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     threads: Threads,
-    authority: Authority,
     hub: Hub,
     fanout: Fanout,
+    authority: Authority,
+    directory: Directory,
     worker: JoinHandle<()>,
     app: App,
     demo: bool,
@@ -56,19 +57,24 @@ impl Server {
         let mask_key = MaskKey::new(secret.key(MaskKey::PURPOSE));
         let authority = Authority::new(auth::Options { mask_key, ..config.auth_options(metrics.clone()) })?;
         let hub = Hub::new(log, bus, metrics, config.event_limits());
-        let schema = graphql::schema(hub.clone(), &config.graphql_options());
+        let directory = Directory::default();
+        let administration =
+            Administration { authority: authority.clone(), connections: Arc::new(directory.clone()) };
+        let schema = graphql::administered(hub.clone(), administration, &config.graphql_options());
         let guard = GuardOptions::default().for_schema(&graphql::sdl(&schema));
         let guard = guard.expect("the schema's own text is a schema");
         let threads = Threads::start()?;
         let (fanout, worker) = Fanout::start(hub.clone(), threads.fanout());
-        let parts = (hub.clone(), fanout.clone(), schema);
-        let app = App::new(parts, threads.sockets().clone(), config.server_options(guard));
-        Ok(Server { threads, authority, hub, fanout, worker, app, demo: config.demo })
-    }
-
-    /// Who is known here, for programs that revoke or reload from inside the process.
-    pub fn authority(&self) -> &Authority {
-        &self.authority
+        let rooms = Rooms {
+            hub: hub.clone(),
+            fanout: fanout.clone(),
+            schema,
+            authority: authority.clone(),
+            directory: directory.clone(),
+            sockets: threads.sockets().clone(),
+        };
+        let app = App::new(rooms, config.server_options(guard));
+        Ok(Server { threads, hub, fanout, authority, directory, worker, app, demo: config.demo })
     }
 
     /// The pipeline, for programs that publish or follow from inside the process.
@@ -79,6 +85,16 @@ impl Server {
     /// The fan-out, for programs that look at what is open.
     pub fn fanout(&self) -> &Fanout {
         &self.fanout
+    }
+
+    /// Who decides who is accepted: to have it read its policy again, or to revoke something.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Who is connected.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// Serves on the listener until `shutdown` is done, then ends in order: connections, fan-out, log.

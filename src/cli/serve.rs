@@ -1,9 +1,15 @@
 //! `fanfare serve`: settings, log, listener, then the server until a signal.
 
-use super::{Environment, Failure, settings::SettingArguments, signals::Signals, terminal};
+use super::{
+    Environment, Failure,
+    settings::SettingArguments,
+    signals::{Reloads, Signals},
+    terminal,
+};
 use clap::Args;
 use fanfare::{
     Server,
+    auth::Authority,
     config::{Config, Loaded, LogFormat},
 };
 use std::{io, net::SocketAddr};
@@ -57,7 +63,7 @@ fn log_settings(loaded: &Loaded) {
 async fn serve(config: Config) -> Result<(), Failure> {
     let (drain, end) = (CancellationToken::new(), CancellationToken::new());
     // Before the listener, so that a signal is never missed by a server that says it listens.
-    let signals = Signals::new()?;
+    let (signals, reloads) = (Signals::new()?, Reloads::new()?);
     let listener = listen(config.listen)
         .map_err(|error| Failure::failed(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr()?;
@@ -65,6 +71,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     // Whoever reads this line may connect: the log is open and the socket takes connections.
     terminal::print(&format!("listening on http://{address}\n"))?;
     tokio::spawn(watch(signals, drain.clone(), end.clone()));
+    tokio::spawn(reload(reloads, server.authority().clone()));
     tokio::select! {
         result = server.run(listener, drain.cancelled_owned()) => result.map_err(Failure::failed),
         () = end.cancelled() => Err(Failure::failed("ended at once by a second signal")),
@@ -81,6 +88,19 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(LISTEN_QUEUE)
+}
+
+/// Reads the policy again at each signal; one that is wrong changes nothing.
+async fn reload(mut reloads: Reloads, authority: Authority) {
+    loop {
+        reloads.next().await;
+        match authority.reload().await {
+            Ok(()) => tracing::info!("the policy was read again"),
+            Err(refusal) => {
+                tracing::error!(%refusal, "the policy was not read again; the old one stays in force")
+            }
+        }
+    }
 }
 
 /// The first signal begins the drain, the second one ends the process at once.

@@ -1,4 +1,4 @@
-//! Signals that ask the process to end: Ctrl-C, and on Unix SIGTERM.
+//! Signals: Ctrl-C, and on Unix SIGTERM, ask the process to end; on Unix SIGHUP asks it to read its policy again.
 
 use std::io;
 
@@ -27,6 +27,43 @@ impl Signals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+}
+
+/// From its making on, SIGHUP does not end the process.
+#[cfg(unix)]
+pub(super) struct Reloads(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Reloads {
+    pub(super) fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        signal(SignalKind::hangup()).map(Reloads)
+    }
+
+    /// Waits for the next one.
+    ///
+    /// Cancel safety: yes.
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Other systems have no such signal; an administrator asks by `reloadPolicy`.
+#[cfg(not(unix))]
+pub(super) struct Reloads;
+
+#[cfg(not(unix))]
+impl Reloads {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Reloads)
+    }
+
+    /// Never comes.
+    pub(super) async fn next(&mut self) {
+        std::future::pending().await
     }
 }
 

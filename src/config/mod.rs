@@ -100,6 +100,7 @@ impl Config {
             origins: self.origins.clone(),
             graphiql: self.graphiql,
             introspection: self.introspection,
+            token_in_query: self.token_in_query,
             github_webhook_secret: self
                 .github_webhook_secret
                 .as_ref()

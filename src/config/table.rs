@@ -177,6 +177,8 @@ settings! {
         "Serve GraphiQL at /graphiql; auto does so while there is no authentication.";
     introspection: Option<bool> = "auto", Unit::SwitchOrAuto, None, ["FANFARE_INTROSPECTION"],
         "Answer introspection queries, which GraphiQL needs; auto does so for everybody while there is no authentication, and else for those with a credential.";
+    token_in_query: bool = "false", Unit::Switch, None, ["FANFARE_TOKEN_IN_QUERY"],
+        "Accept a token as ?token= where a WebSocket or an event stream is opened, for clients that cannot set headers; proxies may log it.";
     worker_threads: Option<NonZeroUsize> = "cores", Unit::Threads, None, ["FANFARE_WORKER_THREADS"],
         "Threads that serve connections; cores is one for each core.";
     log: String = "info", Unit::LogFilter, None, ["FANFARE_LOG", "RUST_LOG"],

@@ -39,12 +39,6 @@ impl Offset {
     }
 }
 
-impl fmt::Display for Offset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// The first byte of a cursor; another form of cursor gets another number.
 const VERSION: u8 = 2;
 const TEXT_BYTES: usize = 28;

@@ -1,6 +1,8 @@
 //! The bounded place where payloads wait for one connection: a queue for each of its subscriptions.
 //!
-//! Flow: the worker and replays put runs of payloads in; the connection takes them out, subscriptions in turn.
+//! Flow: the worker and replays put runs of payloads in; the connection takes them out, subscriptions in turn. Whoever has
+//! something else to tell the connection leaves word here ([`Mailbox::call`]), so that it waits in one place, which it shares
+//! with no other connection.
 //! Invariants: a queue is contiguous, so what is in it can always be sent; when the connection's byte budget is used up a
 //! queue takes no more live payloads and its subscription reads the log again; the lock is held for moves only.
 
@@ -13,7 +15,10 @@ use futures_util::task::AtomicWaker;
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 use tokio::sync::Notify;
@@ -43,6 +48,10 @@ pub enum Delivery {
 pub struct Mailbox {
     state: Mutex<State>,
     reader: AtomicWaker,
+    /// Is there something beside payloads that the reader should look at?
+    is_called: AtomicBool,
+    /// Who hears that; may be another task than the one that takes payloads.
+    called: AtomicWaker,
     room: Notify,
     bytes_max: usize,
 }
@@ -97,7 +106,14 @@ pub(super) enum Pushed {
 impl Mailbox {
     /// An empty mailbox with this many bytes of room.
     pub fn new(bytes_max: usize) -> Self {
-        Mailbox { state: Mutex::default(), reader: AtomicWaker::new(), room: Notify::new(), bytes_max }
+        Mailbox {
+            state: Mutex::default(),
+            reader: AtomicWaker::new(),
+            is_called: AtomicBool::new(false),
+            called: AtomicWaker::new(),
+            room: Notify::new(),
+            bytes_max,
+        }
     }
 
     /// Waits until there is something to take.
@@ -113,6 +129,26 @@ impl Mailbox {
         match self.lock().ready.is_empty() {
             true => Poll::Pending,
             false => Poll::Ready(()),
+        }
+    }
+
+    /// Wakes the reader for something that is no payload.
+    pub fn call(&self) {
+        self.is_called.store(true, Ordering::Release);
+        self.called.wake();
+    }
+
+    /// Was the reader called? It hears so at [`Mailbox::poll_called`].
+    pub fn is_called(&self) -> bool {
+        self.is_called.load(Ordering::Acquire)
+    }
+
+    /// Was the reader called since the last time? If not, the task is woken once it is; one task at a time.
+    pub fn poll_called(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.called.register(context.waker());
+        match self.is_called() && self.is_called.swap(false, Ordering::AcqRel) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 
@@ -306,6 +342,11 @@ impl Mailbox {
         let Some(queue) = state.queue(key) else { return };
         queue.ended = Some(refusal);
         self.announce(state, key);
+    }
+
+    /// How many bytes wait for a subscription, those behind a replay included.
+    pub(super) fn waiting_bytes(&self, key: Key) -> usize {
+        self.lock().queue(key).map_or(0, |queue| bytes(&queue.items) + bytes(&queue.held))
     }
 
     /// Everything that matches up to here has been put in; for an open queue that is at least `routed`.

@@ -15,7 +15,9 @@ fn taken(mailbox: &Mailbox) -> Vec<(Key, String)> {
     let mut out = Vec::new();
     mailbox.take(usize::MAX, &mut out);
     let show = |delivery| match delivery {
-        Delivery::Run(run) => run.payloads().iter().map(|payload| payload.offset().to_string()).collect(),
+        Delivery::Run(run) => {
+            run.payloads().iter().map(|payload| payload.offset().get().to_string()).collect()
+        }
         Delivery::Lagged => vec!["lagged".to_owned()],
         Delivery::Ended(refusal) => vec![refusal.code.name().to_owned()],
     };

@@ -90,10 +90,12 @@ impl Fanout {
         (mailbox, key): (&Arc<Mailbox>, Key),
     ) -> Result<Subscription, Refusal> {
         let located = self.0.hub.locate(principal, &asked.filter, &asked.start).await?;
-        let filter = Arc::new(principal.narrow(asked.filter)?);
+        let narrowed = principal.narrow(asked.filter.clone())?;
+        let wished = Arc::new(asked.filter);
+        let filter = if narrowed == *wished { Arc::clone(&wished) } else { Arc::new(narrowed) };
         let mailbox = Arc::clone(mailbox);
         let view = principal.view().clone();
-        let wanted = Wanted { form, view, filter, overflow: asked.overflow, mailbox, key };
+        let wanted = Wanted { form, view, asked: wished, filter, overflow: asked.overflow, mailbox, key };
         Ok(match located {
             Some(after) => Subscription::replaying(&self.0, wanted, after),
             None => Subscription::live(&self.0, wanted),

@@ -2,6 +2,8 @@
 //!
 //! Invariants: dropping a [`Subscription`] ends its replay, empties its queue and takes its seat away at once. The replay
 //! joins the group first and then reads up to what had been routed, while what is routed from then on waits in the mailbox.
+//! One that is admitted anew goes on after what was taken out, under the same key: whatever was on its way to the old queue
+//! stays away.
 
 use super::{
     Form, Renderer, Run, Shared,
@@ -11,9 +13,9 @@ use super::{
     worker::render,
 };
 use crate::{
-    auth::View,
+    auth::{Principal, View},
     error::Refusal,
-    event::{EventFilter, Offset, Overflow},
+    event::{Cursor, EventFilter, Offset, Overflow},
     hub::Replay,
     metrics::Counted,
 };
@@ -43,6 +45,9 @@ pub struct Subscription {
 pub(super) struct Wanted {
     pub(super) form: Arc<dyn Form>,
     pub(super) view: View,
+    /// As the subscriber has asked.
+    pub(super) asked: Arc<EventFilter>,
+    /// The part of it that the grant allows.
     pub(super) filter: Arc<EventFilter>,
     pub(super) overflow: Overflow,
     pub(super) mailbox: Arc<Mailbox>,
@@ -66,9 +71,37 @@ enum Place {
 }
 
 impl Inner {
+    fn new(shared: &Arc<Shared>, wanted: Wanted) -> Arc<Self> {
+        let place = Mutex::new(Place::Open { seat: None, replay: None });
+        Arc::new(Inner { shared: Arc::clone(shared), wanted, place })
+    }
+
     fn place(&self) -> MutexGuard<'_, Place> {
         // A place is changed by single assignments only.
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the queue unless it belongs to nobody, or to a later admission, by now.
+    fn if_open<T>(&self, act: impl FnOnce(&Wanted) -> T) -> Option<T> {
+        let place = self.place();
+        match &*place {
+            Place::Open { .. } => Some(act(&self.wanted)),
+            Place::Closed => None,
+        }
+    }
+
+    /// Ends the replay, takes the seat away and empties the queue.
+    fn leave(&self) {
+        let place = std::mem::replace(&mut *self.place(), Place::Closed);
+        if let Place::Open { seat, replay } = place {
+            if let Some(replay) = replay {
+                replay.abort();
+            }
+            if let Some(seat) = seat {
+                self.shared.registry().leave(seat);
+            }
+        }
+        self.wanted.mailbox.close(self.wanted.key);
     }
 
     /// Sits down in the group and returns the offset above which the group delivers; `None` once dropped.
@@ -107,14 +140,17 @@ impl Subscription {
 
     fn new(shared: &Arc<Shared>, wanted: Wanted, start: Offset) -> Self {
         let counted = Counted::new(&shared.metrics.subscriptions_open);
-        let place = Mutex::new(Place::Open { seat: None, replay: None });
-        let inner = Arc::new(Inner { shared: Arc::clone(shared), wanted, place });
-        Subscription { inner, start, _counted: counted }
+        Subscription { inner: Inner::new(shared, wanted), start, _counted: counted }
     }
 
     /// Where the subscription started: nothing published after this can be missed.
     pub fn start(&self) -> Offset {
         self.start
+    }
+
+    /// The cursor of [`Subscription::position`].
+    pub fn cursor(&self) -> Cursor {
+        self.inner.shared.hub.position(self.position())
     }
 
     /// Everything that matches up to here has been taken out of the mailbox.
@@ -125,6 +161,53 @@ impl Subscription {
         // renders now; that is above `delivered`.
         let taken = wanted.mailbox.taken_through(wanted.key, registry.delivered());
         taken.unwrap_or(self.start)
+    }
+
+    /// The filter as the subscriber has asked for it.
+    pub fn asked(&self) -> &EventFilter {
+        &self.inner.wanted.asked
+    }
+
+    /// In which form it is shown.
+    pub fn form(&self) -> &str {
+        self.inner.wanted.form.key()
+    }
+
+    /// How many bytes wait in the mailbox.
+    pub fn waiting_bytes(&self) -> usize {
+        self.inner.wanted.mailbox.waiting_bytes(self.inner.wanted.key)
+    }
+
+    /// Goes on as what this principal may read and see, once and in order after what was taken out of the mailbox; nothing
+    /// that waits there under another grant or view comes out any more. The caller takes nothing out meanwhile. Fails as
+    /// [`Principal::narrow`] does, with the cursor; the subscription should be dropped then.
+    pub fn readmit(&mut self, principal: &Principal) -> Result<(), Refusal> {
+        let Wanted { asked, filter, view, .. } = &self.inner.wanted;
+        let narrowed = principal
+            .narrow(EventFilter::clone(asked))
+            .map_err(|refusal| refusal.with("cursor", self.cursor().to_string()))?;
+        if narrowed != **filter || principal.view() != view {
+            self.reseat(Arc::new(narrowed), principal.view().clone());
+        }
+        Ok(())
+    }
+
+    pub(super) fn reseat(&mut self, filter: Arc<EventFilter>, view: View) {
+        let position = self.position();
+        self.inner.leave();
+        let old = &self.inner.wanted;
+        let wanted = Wanted {
+            form: Arc::clone(&old.form),
+            view,
+            asked: Arc::clone(&old.asked),
+            filter,
+            overflow: old.overflow,
+            mailbox: Arc::clone(&old.mailbox),
+            key: old.key,
+        };
+        wanted.mailbox.open(wanted.key, position, true, wanted.overflow);
+        self.inner = Inner::new(&self.inner.shared, wanted);
+        self.catch_up();
     }
 
     /// Reads the log from where the queue ends and joins the group again: the answer to
@@ -140,16 +223,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let place = std::mem::replace(&mut *self.inner.place(), Place::Closed);
-        if let Place::Open { seat, replay } = place {
-            if let Some(replay) = replay {
-                replay.abort();
-            }
-            if let Some(seat) = seat {
-                self.inner.shared.registry().leave(seat);
-            }
-        }
-        self.inner.wanted.mailbox.close(self.inner.wanted.key);
+        self.inner.leave();
     }
 }
 
@@ -166,7 +240,7 @@ async fn catch_up(inner: Arc<Inner>) {
     };
     let mut pages = Pages { inner: &inner, past, shown: Arc::new(shown), renderer: None };
     if let Err(refusal) = pages.replay().await {
-        wanted.mailbox.end(wanted.key, refusal);
+        inner.if_open(|wanted| wanted.mailbox.end(wanted.key, refusal));
     }
 }
 
@@ -180,7 +254,6 @@ struct Pages<'a> {
 
 impl Pages<'_> {
     async fn replay(&mut self) -> Result<(), Refusal> {
-        let Inner { wanted, .. } = self.inner;
         loop {
             while !self.deliver_page(None).await? {}
             let Some(joined) = self.inner.join(self.past.position()) else { return Ok(()) };
@@ -188,7 +261,8 @@ impl Pages<'_> {
                 self.deliver_page(Some(joined)).await?;
             }
             self.past.move_to(joined);
-            if wanted.mailbox.release(wanted.key, joined) {
+            let released = self.inner.if_open(|wanted| wanted.mailbox.release(wanted.key, joined));
+            if released.unwrap_or(true) {
                 return Ok(());
             }
         }
@@ -216,7 +290,7 @@ impl Pages<'_> {
             }
             wanted.mailbox.room().await;
             shared.metrics.events_delivered.inc_by(first.payloads().len() as u64);
-            wanted.mailbox.push_replayed(wanted.key, first);
+            self.inner.if_open(|wanted| wanted.mailbox.push_replayed(wanted.key, first));
         }
         if permit.is_some() {
             // However it ends: the page is in the mailbox, and only the turn of the others depends on it.

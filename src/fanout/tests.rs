@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    auth::View,
     bus::{self, Bus},
     event::{Draft, Event, Family, FilterDraft, Limits, NewEvent},
     log::{MemoryLog, MemoryOptions},
@@ -207,6 +208,49 @@ async fn a_worker_that_lags_behind_the_ring_reads_the_log() {
     let mut got = reader.take(500).await;
     got.sort_by_key(|text| text.parse::<u64>().unwrap());
     assert_eq!(got, texts(0..500));
+}
+
+/// Two filters that mean the same here, so that every change of them must leave no trace.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_is_admitted_anew_at_full_speed_gets_every_event_once_and_in_order() {
+    const EVENTS: usize = 3_000;
+    let fixture = Arc::new(Fixture::new());
+    let publisher = tokio::spawn({
+        let fixture = Arc::clone(&fixture);
+        async move { fixture.publish_many(0..EVENTS as u64).await }
+    });
+    let of_types = |types: &[&str]| {
+        let types = Some(types.iter().map(|name| (*name).to_owned()).collect());
+        Arc::new(EventFilter::new(FilterDraft { types, ..FilterDraft::default() }).unwrap())
+    };
+    let filters = [of_types(&["task.*"]), of_types(&["task.created", "x"]), of_types(&["*"])];
+    // The last one is so small that it lags on the way.
+    for bytes_max in [1 << 20, 10_000, 200] {
+        let start = StartPosition::Earliest;
+        let mut reader = fixture.reader(numbers(), EventFilter::default(), start, bytes_max).await;
+        let (mut got, mut turns) = (Vec::new(), filters.iter().cycle());
+        while got.len() < EVENTS {
+            got.extend(reader.take(1).await);
+            reader.subscription.reseat(Arc::clone(turns.next().unwrap()), View::whole());
+        }
+        assert_eq!(got, texts(0..EVENTS as u64));
+    }
+    publisher.await.unwrap();
+    assert_eq!(fixture.fanout.len(), (0, 0));
+}
+
+#[tokio::test]
+async fn what_waits_under_an_old_filter_is_not_given_out_any_more() {
+    let fixture = Fixture::new();
+    let mut reader = fixture.live().await;
+    fixture.publish("agent.started", 0).await;
+    fixture.publish("task.created", 1).await;
+    reader.mailbox.ready().await;
+    let tasks = EventFilter::default().within(Family::Task);
+    reader.subscription.reseat(Arc::new(tasks), View::whole());
+    fixture.publish("agent.started", 2).await;
+    fixture.publish("task.created", 3).await;
+    assert_eq!(reader.take(2).await, ["1", "3"]);
 }
 
 #[tokio::test]

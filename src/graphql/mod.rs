@@ -11,6 +11,8 @@ pub mod error;
 pub mod guard;
 pub mod selection;
 
+mod administer;
+mod administration;
 mod documents;
 mod draft;
 mod event;
@@ -23,6 +25,7 @@ mod scalars;
 mod source;
 mod subscription;
 
+pub use administration::{Administration, Connected, Connections, Following};
 pub use documents::Documents;
 pub use guard::GuardOptions;
 pub use mutation::Mutation;
@@ -32,7 +35,7 @@ pub use render::SelectionForm;
 pub use subscription::Subscription;
 
 use crate::{auth::Principal, hub::Hub};
-use async_graphql::{Context, SDLExportOptions, ValidationMode};
+use async_graphql::{Context, SDLExportOptions, SchemaBuilder, ValidationMode};
 
 /// The schema over a hub. Cloning shares it.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
@@ -71,8 +74,16 @@ impl Default for GraphqlOptions {
 
 /// The schema over this hub.
 pub fn schema(hub: Hub, options: &GraphqlOptions) -> Schema {
-    let schema = Schema::build(Query, Mutation, Subscription)
-        .data(hub)
+    build(Schema::build(Query, Mutation, Subscription).data(hub), options)
+}
+
+/// The same with what administrators work on; without it those fields refuse.
+pub fn administered(hub: Hub, administration: Administration, options: &GraphqlOptions) -> Schema {
+    build(Schema::build(Query, Mutation, Subscription).data(hub).data(administration), options)
+}
+
+fn build(schema: SchemaBuilder<Query, Mutation, Subscription>, options: &GraphqlOptions) -> Schema {
+    let schema = schema
         .validation_mode(ValidationMode::Strict)
         .disable_suggestions()
         .limit_depth(options.depth_max)

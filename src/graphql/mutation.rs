@@ -1,6 +1,7 @@
 //! Publishing.
 
 use super::{
+    administer::{self, RevocationInput},
     draft::{NewEventInput, at_index},
     error::graphql_error,
     hub, principal,
@@ -49,6 +50,41 @@ impl Mutation {
         let mut published = append(ctx, hub, vec![event]).await.map_err(graphql_error)?;
         let missing = || graphql_error(Refusal::new(Code::Internal, "the log gave no answer for the event"));
         published.pop().ok_or_else(missing)
+    }
+
+    /// Ends a connection; true if there was one of this id. For administrators.
+    async fn disconnect(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The connection.")] connection_id: ID,
+    ) -> Result<bool> {
+        administer::disconnect(ctx, &connection_id)
+    }
+
+    /// Ends a subscription, which is told where it stopped; true if there was one of this id. For administrators.
+    async fn unsubscribe(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The connection.")] connection_id: ID,
+        #[graphql(desc = "The subscription, as the connection's client names it.")] subscription_id: ID,
+    ) -> Result<bool> {
+        administer::unsubscribe(ctx, &connection_id, &subscription_id).await
+    }
+
+    /// Accepts something no more, from now on and after a restart; whoever is connected by it is disconnected within a second.
+    /// For administrators.
+    async fn revoke(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What is no longer accepted.")] what: RevocationInput,
+    ) -> Result<bool> {
+        administer::revoke(ctx, what).await
+    }
+
+    /// Reads the policy again; connections stay and go on under the new one. One that is wrong changes nothing. For
+    /// administrators.
+    async fn reload_policy(&self, ctx: &Context<'_>) -> Result<bool> {
+        administer::reload_policy(ctx).await
     }
 
     /// Publishes events in their order, all or none, and answers once they are on stable storage. At most as many as the setting `batch_max` says.

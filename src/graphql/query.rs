@@ -1,6 +1,7 @@
 //! Looking back: pages of history, single events, and how the server does.
 
 use super::{
+    administer::{self, Caller, ConnectionList, FollowingObject, only_admin},
     error::graphql_error,
     event::AnyEvent,
     filter::{FilterInput, filter},
@@ -158,9 +159,36 @@ impl Query {
         Ok(found.map_err(graphql_error)?.map(AnyEvent::from))
     }
 
-    /// What the server has done since it started, and where its log stands.
-    async fn stats(&self, ctx: &Context<'_>) -> Stats {
-        Stats::of(hub(ctx))
+    /// What the server has done since it started, and where its log stands. For administrators.
+    async fn stats(&self, ctx: &Context<'_>) -> Result<Stats> {
+        only_admin(ctx)?;
+        Ok(Stats::of(hub(ctx)))
+    }
+
+    /// Who asks, and what that allows.
+    async fn me(&self, ctx: &Context<'_>) -> Caller {
+        Caller(principal(ctx))
+    }
+
+    /// Who is connected by a WebSocket or a stream, in the order in which they came. For administrators.
+    #[graphql(complexity = "10 * child_complexity")]
+    async fn connections(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default = 100, desc = "So many, 1 to 1,000.")] first: i32,
+        #[graphql(desc = "Only those after the connection of this id.")] after: Option<ID>,
+    ) -> Result<ConnectionList> {
+        administer::connections(ctx, first, after)
+    }
+
+    /// What a connection follows. For administrators.
+    #[graphql(complexity = "10 * child_complexity")]
+    async fn subscriptions(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The connection.")] connection_id: ID,
+    ) -> Result<Vec<FollowingObject>> {
+        administer::subscriptions(ctx, &connection_id).await
     }
 
     /// The version of the server.

@@ -3,9 +3,11 @@
 use super::{
     event::*,
     filter::{FilterInput, Overflow, StartInput, filter, start},
+    principal,
     source::{Events, open},
 };
 use crate::{
+    auth::{Credential, Principal},
     error::{Code, Refusal},
     event::{EventFilter, Family, ScopeField},
     fanout::Asked,
@@ -74,7 +76,7 @@ macro_rules! subscription {
             ) -> Result<Events<AnyEvent>> {
                 open(ctx, || {
                     let asked = asked(None, start, overflow)?;
-                    Ok(Asked { filter: addressed_to_the_caller()?, ..asked })
+                    Ok(Asked { filter: addressed_to(&principal(ctx))?, ..asked })
                 })
                 .await
             }
@@ -138,12 +140,15 @@ fn asked(given: Option<FilterInput>, from: Option<StartInput>, overflow: Overflo
     Ok(Asked { filter: filter(given)?, start: start(from)?, overflow: overflow.into() })
 }
 
-/// Without authentication nobody is signed in.
-fn addressed_to_the_caller() -> Result<EventFilter, Refusal> {
-    Err(Refusal::new(
-        Code::Unauthenticated,
-        "notifications are those of the signed-in user, and this connection has not signed in",
-    ))
+/// The events that name a caller as their user; without a credential nobody is signed in.
+fn addressed_to(principal: &Principal) -> Result<EventFilter, Refusal> {
+    if *principal.credential() == Credential::None {
+        return Err(Refusal::new(
+            Code::Unauthenticated,
+            "notifications are those of the signed-in user, and this connection has not signed in",
+        ));
+    }
+    EventFilter::default().with_scope(ScopeField::User, principal.subject())
 }
 
 #[cfg(test)]

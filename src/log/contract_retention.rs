@@ -102,7 +102,7 @@ async fn follow(log: Arc<dyn Log>, until: u64, events_max: usize) -> usize {
                 after = page.through;
             }
             Err(ReadError::Expired { earliest }) => {
-                assert!(earliest > after.next(), "{earliest} was not gone for {after}");
+                assert!(earliest > after.next(), "{earliest:?} was not gone for {after:?}");
                 assert!(earliest <= log.bounds().earliest.max(log.bounds().head));
                 (after, begun) = (earliest.previous(), begun + 1);
             }

@@ -165,7 +165,7 @@ impl AppendError {
 #[non_exhaustive]
 pub enum ReadError {
     /// Retention removed events that the page would have had to contain.
-    #[error("events before offset {earliest} are gone")]
+    #[error("events before offset {} are gone", earliest.get())]
     Expired {
         /// The first event that is still there.
         earliest: Offset,

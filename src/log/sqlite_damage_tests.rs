@@ -269,7 +269,7 @@ async fn a_flipped_byte_of_an_event_names_its_offset_and_leaves_the_others_reada
         let offset = template.events[123].offset();
         match read_all(&log, Arc::default()).await {
             Err(error @ ReadError::Damaged { .. }) => {
-                assert!(error.to_string().contains(&format!("offset {offset}")), "{error}");
+                assert!(error.to_string().contains(&format!("offset {}", offset.get())), "{error}");
                 assert_eq!(log.damaged_reads(), 1);
                 failed += 1;
                 let read = Read {

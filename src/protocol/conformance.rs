@@ -48,6 +48,10 @@ impl Player {
         for action in actions {
             match action {
                 Action::Authenticate { .. } => self.work.push_back(Work::Authenticate),
+                Action::Refresh { .. } => {
+                    let actions = self.session.refreshed();
+                    self.take(actions);
+                }
                 Action::Reply(reply) => self.say(&reply),
                 Action::Start { key, operation, .. } => self.work.push_back(Work::Execute(key, operation)),
                 Action::Stop { key } => {

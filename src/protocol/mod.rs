@@ -9,6 +9,7 @@ mod apollo_ws;
 mod closing;
 #[cfg(test)]
 mod conformance;
+mod credential;
 mod errors;
 mod event_source;
 mod graphql_sse;
@@ -22,6 +23,7 @@ mod text;
 mod transport_ws;
 
 pub use closing::{CLOSE_REASON_BYTES_MAX, CloseReason, Closing, close_code};
+pub use credential::{Token, payload_token, two_credentials};
 pub use errors::write_errors;
 pub use message::ID_BYTES_MAX;
 pub use replaced::with_replaced;

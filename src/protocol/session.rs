@@ -4,10 +4,11 @@
 //! Invariants: initialised once and before any operation; an id is reserved before its operation is prepared and is free
 //! again once the operation is over; a [`Key`] is never used twice, so what a stopped operation still gives is recognised and
 //! dropped; after a close nothing is answered any more.
-//! Not here: timers, authentication and execution, which are told to us by `on_init_timeout`, `accepted`, `finished`.
+//! Not here: timers, authentication and execution, which are told to us by `on_init_timeout`, `accepted`, `refreshed`, `finished`.
 
 use super::{
     CloseReason, Closing, Command, Dialect, Duplicate, Operation, Reply,
+    credential::{Token, payload_token},
     errors::{write_error, write_errors},
 };
 use crate::{
@@ -49,6 +50,11 @@ pub enum Action {
     Authenticate {
         /// What the client sent along.
         payload: Option<Json>,
+    },
+    /// The client has a new credential: find out whose, then call [`Session::refreshed`] or [`Session::expelled`].
+    Refresh {
+        /// The token.
+        token: Token,
     },
     /// Send this.
     Reply(Reply<'static>),
@@ -173,10 +179,7 @@ impl Session {
             Command::Init { payload } => self.init(payload),
             Command::Subscribe { id, operation } => self.subscribe(id, operation),
             Command::Complete { id } => self.stop(&id),
-            Command::Ping { payload } => {
-                let payload = payload.map(|payload| payload.as_str().to_owned().into());
-                vec![Action::Reply(Reply::Pong { payload })]
-            }
+            Command::Ping { payload } => self.ping(payload),
             Command::Pong => Vec::new(),
             Command::Terminate => self.close(&CloseReason::Terminated),
         }
@@ -201,7 +204,23 @@ impl Session {
 
     /// The client of a pending initialisation is not welcome.
     pub fn rejected(&mut self, refusal: &Refusal) -> Vec<Action> {
-        if !matches!(self.state, State::Pending { .. }) {
+        match self.state {
+            State::Pending { .. } => self.expelled(refusal),
+            State::New | State::Ready | State::Closed => Vec::new(),
+        }
+    }
+
+    /// The new credential of the client is good: its ping is answered, without the payload.
+    pub fn refreshed(&self) -> Vec<Action> {
+        match self.is_ready() {
+            true => vec![Action::Reply(Reply::Pong { payload: None })],
+            false => Vec::new(),
+        }
+    }
+
+    /// The client is not welcome any more: its credential has ended, or a new one was refused.
+    pub fn expelled(&mut self, refusal: &Refusal) -> Vec<Action> {
+        if self.is_closed() {
             return Vec::new();
         }
         let mut error = String::new();
@@ -235,6 +254,21 @@ impl Session {
             }
             State::Pending { .. } | State::Ready | State::Closed => self.close(&CloseReason::InitAgain),
         }
+    }
+
+    /// A ping that carries a credential renews the client's; its text does not come back.
+    fn ping(&mut self, payload: Option<Json>) -> Vec<Action> {
+        if self.is_ready()
+            && let Some(given) = &payload
+        {
+            match payload_token(given) {
+                Ok(Some(token)) => return vec![Action::Refresh { token }],
+                Ok(None) => {}
+                Err(refusal) => return self.expelled(&refusal),
+            }
+        }
+        let payload = payload.map(|payload| payload.as_str().to_owned().into());
+        vec![Action::Reply(Reply::Pong { payload })]
     }
 
     fn subscribe(&mut self, id: Box<str>, operation: Operation) -> Vec<Action> {

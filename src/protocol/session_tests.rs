@@ -88,7 +88,11 @@ fn an_operation_during_the_initialisation_closes_or_waits_as_the_dialect_has_it(
         .iter()
         .filter_map(|action| match action {
             Action::Start { id, .. } => Some(&**id),
-            Action::Authenticate { .. } | Action::Reply(_) | Action::Stop { .. } | Action::Close(_) => None,
+            Action::Authenticate { .. }
+            | Action::Refresh { .. }
+            | Action::Reply(_)
+            | Action::Stop { .. }
+            | Action::Close(_) => None,
         })
         .collect();
     assert_eq!(ids, ["b", "a"], "each once, the replaced one in its new place");
@@ -266,10 +270,36 @@ proptest! {
                     }
                     Action::Reply(_) => {}
                     Action::Authenticate { .. } => prop_assert!(false, "initialised already"),
+                    Action::Refresh { .. } => prop_assert!(false, "nobody sends a token"),
                 }
             }
             prop_assert!(live.len() <= 3);
             prop_assert_eq!(session.active_count(), live.len());
         }
     }
+}
+
+#[test]
+fn a_ping_with_a_token_renews_the_credential_and_does_not_echo_it() {
+    let mut session = ready("graphql-transport-ws");
+    let actions = session.on_text(r#"{"type":"ping","payload":{"token":"Bearer a.b"}}"#);
+    let [Action::Refresh { token }] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(token.as_str(), "a.b");
+    assert_eq!(session.refreshed(), [Action::Reply(Reply::Pong { payload: None })]);
+    let refusal = Refusal::new(Code::Unauthenticated, "token expired");
+    let actions = session.expelled(&refusal);
+    assert!(matches!(actions.last(), Some(Action::Close(closing)) if closing.code == 4403), "{actions:?}");
+    assert!(session.refreshed().is_empty() && session.expelled(&refusal).is_empty());
+}
+
+#[test]
+fn a_ping_before_the_acknowledgement_or_without_a_token_is_only_a_ping() {
+    let text = r#"{"type":"ping","payload":{"token":"a"}}"#;
+    let mut new = session("graphql-transport-ws");
+    assert!(matches!(&new.on_text(text)[..], [Action::Reply(Reply::Pong { payload: Some(_) })]));
+    let other = r#"{"type":"ping","payload":{"fence":1}}"#;
+    assert!(matches!(
+        &ready("graphql-transport-ws").on_text(other)[..],
+        [Action::Reply(Reply::Pong { payload: Some(_) })]
+    ));
 }

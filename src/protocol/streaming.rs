@@ -88,6 +88,16 @@ pub enum Streaming {
 }
 
 impl Streaming {
+    /// Its name for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Streaming::GraphqlSse => "graphql-sse",
+            Streaming::GraphqlSseShared => "graphql-sse single connection",
+            Streaming::Multipart => "multipart",
+            Streaming::EventSource => "event feed",
+        }
+    }
+
     /// The writer of the form.
     pub fn form(self) -> &'static dyn StreamForm {
         match self {

@@ -79,7 +79,7 @@ pub(super) async fn run(listener: &TcpListener, router: &Router, app: &App) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                match door.admit(peer.ip()) {
+                match door.admit(peer) {
                     Ok(admission) => {
                         let terms = terms.clone();
                         app.tracker.spawn(serve(stream, router.clone(), admission, terms));
@@ -192,7 +192,7 @@ mod tests {
             peer.write_all(begun.as_bytes()).await.unwrap();
             let options = Options::default();
             let accounts = Accounts::new(options.limits.clone(), Counter::default());
-            let admission = Door::new(&options, accounts).admit(address.ip()).unwrap();
+            let admission = Door::new(&options, accounts).admit(address).unwrap();
             let due = Duration::from_secs(10);
             let terms = Terms {
                 header_timeout: due,

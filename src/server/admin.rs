@@ -1,7 +1,8 @@
 //! For operators: probes, metrics, the schema and the build.
 
-use super::{App, problem::Problem};
+use super::{App, credential, problem::Problem};
 use crate::{
+    auth::Credential,
     error::{Code, Refusal},
     graphql,
     log::Health,
@@ -9,7 +10,7 @@ use crate::{
 use axum::{
     Json, Router,
     extract::State,
-    http::header,
+    http::{header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -47,7 +48,9 @@ async fn ready(State(app): State<App>) -> Response {
     Problem::from(Refusal::new(Code::Unavailable, why)).into_response()
 }
 
-async fn metrics(State(app): State<App>) -> Response {
+/// Numbers of everybody's traffic are for administrators.
+async fn metrics(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
+    credential::of_admin(&app, &parts).await?;
     let (bounds, metrics) = (app.hub.bounds(), app.hub.metrics());
     for (gauge, value) in [
         (&metrics.log_head, bounds.head.get()),
@@ -56,12 +59,18 @@ async fn metrics(State(app): State<App>) -> Response {
     ] {
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     }
-    ([(header::CONTENT_TYPE, OPENMETRICS)], app.hub.metrics().text()).into_response()
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], app.hub.metrics().text()).into_response())
 }
 
-async fn schema(State(app): State<App>) -> Response {
-    ([(header::CONTENT_TYPE, "application/graphql; charset=utf-8")], graphql::sdl(&app.schema))
-        .into_response()
+/// What introspection would answer, for whom it would.
+async fn schema(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
+    let principal = credential::of_request(&app, &parts).await?;
+    if !app.authority.is_open() && *principal.credential() == Credential::None {
+        let refusal = Refusal::new(Code::Unauthenticated, "the schema is for callers with a credential");
+        return Err(refusal.into());
+    }
+    let headers = [(header::CONTENT_TYPE, "application/graphql; charset=utf-8")];
+    Ok((headers, graphql::sdl(&app.schema)).into_response())
 }
 
 async fn version() -> Json<serde_json::Value> {

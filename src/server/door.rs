@@ -40,6 +40,7 @@ pub(super) struct Admission(Arc<Share>);
 #[derive(Debug)]
 struct Share {
     door: Door,
+    socket: SocketAddr,
     peer: IpAddr,
     /// Of the peer itself, unless it is exempt.
     account: Option<Arc<Account>>,
@@ -61,8 +62,8 @@ impl Door {
 
     /// Lets a connection in. Fails with `UNAVAILABLE` when all are taken, with `TOO_MANY` when its address has its
     /// share, with `RATE_LIMITED` when its address knocks too often.
-    pub(super) fn admit(&self, peer: IpAddr) -> Result<Admission, Refusal> {
-        let peer = peer.to_canonical();
+    pub(super) fn admit(&self, socket: SocketAddr) -> Result<Admission, Refusal> {
+        let peer = socket.ip().to_canonical();
         let connection = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| {
             let most = format!("{} connections (setting connections_max)", self.connections_max);
             Refusal::new(Code::Unavailable, "the server has as many connections as it may have")
@@ -76,7 +77,8 @@ impl Door {
         let seat = account.as_ref().map(Account::connect).transpose()?;
         let subscriptions = Arc::new(Semaphore::new(self.subscriptions_max));
         let door = self.clone();
-        let share = Share { door, peer, account, subscriptions, _connection: connection, _seat: seat };
+        let share =
+            Share { door, socket, peer, account, subscriptions, _connection: connection, _seat: seat };
         Ok(Admission(Arc::new(share)))
     }
 
@@ -108,6 +110,11 @@ impl Door {
 }
 
 impl Admission {
+    /// The other end of the connection.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.0.socket
+    }
+
     /// One of the connection's subscriptions, while a streaming response lives; none when all are taken.
     pub(super) fn subscription(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.subscriptions).try_acquire_owned().ok()

@@ -27,47 +27,48 @@ fn forwarded(lines: &[&str]) -> HeaderMap {
 #[test]
 fn a_full_server_says_so_and_when_to_come_back() {
     let door = door(|options| options.connections_max = 1);
-    let admission = door.admit(ip("127.0.0.1")).unwrap();
-    let refusal = door.admit(ip("127.0.0.1")).unwrap_err();
+    let admission = door.admit((ip("127.0.0.1"), 1).into()).unwrap();
+    let refusal = door.admit((ip("127.0.0.1"), 1).into()).unwrap_err();
     assert_eq!(refusal.code, Code::Unavailable);
     let wait: u64 = refusal.detail(RETRY_AFTER).unwrap().parse().unwrap();
     assert!((5_000..7_500).contains(&wait), "{wait}");
     drop(admission);
-    door.admit(ip("127.0.0.1")).unwrap();
+    door.admit((ip("127.0.0.1"), 1).into()).unwrap();
 }
 
 #[test]
 fn one_address_cannot_take_the_connections_of_all() {
     let door = door(|_| ());
-    let held: Vec<_> = (0..2).map(|_| door.admit(ip("192.0.2.1")).unwrap()).collect();
-    assert_eq!(door.admit(ip("192.0.2.1")).unwrap_err().code, Code::TooMany);
-    assert_eq!(door.admit(ip("::ffff:192.0.2.1")).unwrap_err().code, Code::TooMany);
-    door.admit(ip("192.0.2.2")).unwrap();
+    let held: Vec<_> = (0..2).map(|_| door.admit((ip("192.0.2.1"), 1).into()).unwrap()).collect();
+    assert_eq!(door.admit((ip("192.0.2.1"), 1).into()).unwrap_err().code, Code::TooMany);
+    assert_eq!(door.admit((ip("::ffff:192.0.2.1"), 1).into()).unwrap_err().code, Code::TooMany);
+    door.admit((ip("192.0.2.2"), 1).into()).unwrap();
     // What was refused holds nothing.
     assert_eq!(door.connections.available_permits(), Options::default().connections_max - 2);
     drop(held);
-    let _again = [door.admit(ip("192.0.2.1")).unwrap(), door.admit(ip("192.0.2.1")).unwrap()];
+    let _again =
+        [door.admit((ip("192.0.2.1"), 1).into()).unwrap(), door.admit((ip("192.0.2.1"), 1).into()).unwrap()];
 }
 
 #[test]
 fn an_address_that_knocks_too_often_is_refused() {
     let door = door(|options| options.limits.operations_per_second = Some(5));
-    let knocks = (0..100).map(|_| door.admit(ip("192.0.2.1")));
+    let knocks = (0..100).map(|_| door.admit((ip("192.0.2.1"), 1).into()));
     assert!(knocks.filter_map(Result::err).any(|refusal| refusal.code == Code::RateLimited));
-    door.admit(ip("192.0.2.2")).unwrap();
+    door.admit((ip("192.0.2.2"), 1).into()).unwrap();
 }
 
 #[test]
 fn those_on_this_machine_have_no_account() {
     let door = door(|_| ());
-    let held: Vec<_> = (0..10).map(|_| door.admit(ip("127.0.0.1")).unwrap()).collect();
+    let held: Vec<_> = (0..10).map(|_| door.admit((ip("127.0.0.1"), 1).into()).unwrap()).collect();
     assert!(held[0].account(&HeaderMap::new()).is_none());
-    assert!(door.admit(ip("::1")).unwrap().account(&HeaderMap::new()).is_none());
+    assert!(door.admit((ip("::1"), 1).into()).unwrap().account(&HeaderMap::new()).is_none());
 }
 
 #[test]
 fn without_trusted_proxies_nobody_can_say_where_it_comes_from() {
-    let admission = door(|_| ()).admit(ip("192.0.2.1")).unwrap();
+    let admission = door(|_| ()).admit((ip("192.0.2.1"), 1).into()).unwrap();
     let headers = forwarded(&["198.51.100.7", "127.0.0.1"]);
     assert_eq!(admission.address(&headers), ip("192.0.2.1"));
     assert_eq!(admission.account(&headers).unwrap().connections(), 1);
@@ -95,7 +96,7 @@ fn behind_trusted_proxies_the_last_address_that_is_none_of_theirs_counts() {
         ("11.0.0.1", &["198.51.100.7"], "11.0.0.1"),
     ];
     for (peer, lines, expected) in cases {
-        let admission = door.admit(ip(peer)).unwrap();
+        let admission = door.admit((ip(peer), 1).into()).unwrap();
         assert_eq!(admission.address(&forwarded(lines)), ip(expected), "{peer} {lines:?}");
     }
 }
@@ -103,7 +104,7 @@ fn behind_trusted_proxies_the_last_address_that_is_none_of_theirs_counts() {
 #[test]
 fn a_proxys_connections_are_not_counted_and_those_of_its_clients_are() {
     let door = proxied(&["10.0.0.0/8"]);
-    let connections: Vec<_> = (0..5).map(|_| door.admit(ip("10.0.0.1")).unwrap()).collect();
+    let connections: Vec<_> = (0..5).map(|_| door.admit((ip("10.0.0.1"), 1).into()).unwrap()).collect();
     let client = forwarded(&["198.51.100.7"]);
     let seats = [connections[0].seat(&client).unwrap(), connections[1].seat(&client).unwrap()];
     assert_eq!(connections[2].seat(&client).unwrap_err().code, Code::TooMany);
@@ -111,5 +112,5 @@ fn a_proxys_connections_are_not_counted_and_those_of_its_clients_are() {
     drop(seats);
     assert!(connections[2].seat(&client).unwrap().is_some());
     // A connection of somebody's own is counted once.
-    assert!(door.admit(ip("192.0.2.1")).unwrap().seat(&client).unwrap().is_none());
+    assert!(door.admit((ip("192.0.2.1"), 1).into()).unwrap().seat(&client).unwrap().is_none());
 }

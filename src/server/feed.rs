@@ -5,7 +5,7 @@
 //! readers see no status and would come back for ever: it is told as a `gap`, and the feed goes on from where it can.
 
 use super::{
-    App,
+    App, credential,
     negotiation::{last_event_id, takes},
     operations::{Begun, Operations},
     problem::Problem,
@@ -52,13 +52,14 @@ const OTHERS: [&str; 6] = ["minPriority", "anyOf", "after", "time", "last", "ear
 /// Follows events.
 pub(super) async fn follow(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
+    let principal = credential::of_stream(&app, &parts).await?;
     if !takes(&parts.headers, &["text/event-stream", "text/*", "*/*"]) {
         return Err(Problem::with_status(StatusCode::NOT_ACCEPTABLE, "the feed is text/event-stream"));
     }
-    let (filter, start) = read(&parts)?;
+    let (filter, start) = read(&parts, app.options.token_in_query)?;
     let start = last_event_id(&parts.headers)?.map_or(start, StartPosition::After);
     let share = stream::share(&parts)?;
-    let operations = Operations::new(&app, Streaming::EventSource);
+    let operations = Operations::new(&app, Streaming::EventSource, &principal)?;
     let claim = operations.claim("").expect("a new response has room for its one operation");
     let form = Arc::new(EventForm::WHOLE);
     let stream = EventStream::new(&app, Streaming::EventSource, Arc::clone(&operations), share, None);
@@ -110,11 +111,14 @@ fn next_start(refusal: &Refusal) -> Option<StartPosition> {
 }
 
 /// The filter and the start position of a query string.
-fn read(parts: &Parts) -> Result<(EventFilter, StartPosition), Refusal> {
+fn read(parts: &Parts, may_have_token: bool) -> Result<(EventFilter, StartPosition), Refusal> {
     let Query(parameters) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
         .map_err(|_| refused("query", "the query string", "application/x-www-form-urlencoded"))?;
     let (mut filter, mut start) = (FilterDraft::default(), StartDraft::default());
     for (name, value) in parameters {
+        if may_have_token && name == credential::PARAMETER {
+            continue;
+        }
         match LISTS.iter().find(|(list, _)| *list == name) {
             Some((_, list)) => list(&mut filter).get_or_insert_default().push(value),
             None => put(&name, value, &mut filter, &mut start)?,

@@ -6,6 +6,7 @@
 
 use super::{
     App, body,
+    credential::{self, Denied},
     negotiation::{self, Accepted, Media},
     operation::{self, Admitted, Answer, Does},
     operations::{Begun, Operations},
@@ -14,6 +15,7 @@ use super::{
     upgrade,
 };
 use crate::{
+    auth::Principal,
     error::{Code, Refusal},
     event::{Json, json},
     protocol::{Operation, Streaming},
@@ -58,6 +60,14 @@ pub(super) async fn answer(app: &App, parts: &Parts, body: Body) -> Result<Respo
     }
     // Who takes a stream only reads the status of what is no stream.
     let media = accepted.media.unwrap_or(Media::GraphqlResponse);
+    let principal = match accepted.streaming {
+        Some(_) => credential::of_stream(app, parts).await,
+        None => credential::of_request(app, parts).await,
+    };
+    let principal = match principal {
+        Ok(principal) => principal,
+        Err(denied) => return Ok(media.deny(&denied)),
+    };
     let operation = match read(app, parts, body).await? {
         Ok(operation) => operation,
         Err(refusal) => return Ok(media.refuse(&refusal)),
@@ -74,10 +84,10 @@ pub(super) async fn answer(app: &App, parts: &Parts, body: Body) -> Result<Respo
     // What has one answer gets it without a stream wherever the client takes it so.
     match (accepted.streaming, accepted.media, does) {
         (Some(streaming), _, Ok(Does::Subscribe)) | (Some(streaming), None, _) => {
-            stream(app, parts, streaming, admitted).await
+            stream(app, parts, streaming, (&principal, admitted)).await
         }
         (None | Some(_), _, _) => Ok(match admitted {
-            Ok(admitted) => media.execute(app, admitted).await,
+            Ok(admitted) => media.execute(app, &principal, admitted).await,
             Err(refusal) => media.refuse(&refusal),
         }),
     }
@@ -88,10 +98,10 @@ async fn stream(
     app: &App,
     parts: &Parts,
     streaming: Streaming,
-    admitted: Result<Admitted, Refusal>,
+    (principal, admitted): (&Principal, Result<Admitted, Refusal>),
 ) -> Result<Response, Problem> {
     let share = stream::share(parts)?;
-    let operations = Operations::new(app, streaming);
+    let operations = Operations::new(app, streaming, principal)?;
     let claim = operations.claim("").expect("a new response has room for its one operation");
     let resume = negotiation::last_event_id(&parts.headers);
     let begun = match (admitted, resume) {
@@ -100,7 +110,7 @@ async fn stream(
             .subscribe(app, admitted, resume)
             .await
             .map_not(|not| operation::not_executed(&not.into_errors())),
-        (Ok(admitted), Ok(_)) => Begun::Not(operation::execute(app, admitted).await.text),
+        (Ok(admitted), Ok(_)) => Begun::Not(operation::execute(app, principal, admitted).await.text),
     };
     let start = claim.start();
     // What did not begin has its whole answer already.
@@ -128,10 +138,15 @@ fn not_allowed(why: &'static str) -> Problem {
 }
 
 impl Media {
-    async fn execute(self, app: &App, admitted: Admitted) -> Response {
-        let answer = operation::execute(app, admitted).await;
+    async fn execute(self, app: &App, principal: &Principal, admitted: Admitted) -> Response {
+        let answer = operation::execute(app, principal, admitted).await;
         let status = if answer.is_request_error { self.request_error() } else { StatusCode::OK };
         self.answer(&answer, status)
+    }
+
+    /// Refuses a request for its credential, before it is read.
+    pub(super) fn deny(self, denied: &Denied) -> Response {
+        denied.challenge(self.answer(&operation::refused(denied.refusal()), denied.status()))
     }
 
     fn refuse(self, refusal: &Refusal) -> Response {

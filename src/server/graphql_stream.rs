@@ -1,10 +1,11 @@
 //! `/graphql/stream`: graphql-sse's single connection mode. PUT reserves, GET opens, POST starts, DELETE stops.
 //!
 //! Invariants: a reservation has one stream; what is wrong with a request is its own answer, results go to the stream. A
+//! request of a reservation comes from the subject that made it. A
 //! request for an event stream without a token is a distinct connection, as the protocol's own server has it.
 
 use super::{
-    App, graphql_http,
+    App, credential, graphql_http,
     negotiation::{self, Accepted, Media},
     operation::{self, Admitted, Does, NotBegun},
     operations::{Begun, Claim, Operations, Unclaimed},
@@ -13,6 +14,7 @@ use super::{
     stream::{self, EventStream},
 };
 use crate::{
+    auth::Principal,
     error::{Code, Refusal},
     protocol::{ID_BYTES_MAX, Operation, Streaming},
 };
@@ -37,10 +39,14 @@ pub(super) fn routes() -> Router<App> {
 
 async fn receive(State(app): State<App>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    let principal = match credential::of_request(&app, &parts).await {
+        Ok(principal) => principal,
+        Err(denied) => return Media::Json.deny(&denied),
+    };
     let answered = match parts.method {
-        Method::PUT => reserve(&app, &parts),
-        Method::DELETE => stop(&app, &parts),
-        Method::GET | Method::POST => open_or_start(&app, &parts, body).await,
+        Method::PUT => reserve(&app, &principal, &parts),
+        Method::DELETE => stop(&app, &principal, &parts),
+        Method::GET | Method::POST => open_or_start(&app, &principal, &parts, body).await,
         _ => {
             let problem = Problem::with_status(StatusCode::METHOD_NOT_ALLOWED, "PUT, GET, POST or DELETE");
             Err(problem.with_header(header::ALLOW, "GET, POST, PUT, DELETE").into())
@@ -49,19 +55,19 @@ async fn receive(State(app): State<App>, request: Request) -> Response {
     answered.unwrap_or_else(IntoResponse::into_response)
 }
 
-fn reserve(app: &App, parts: &Parts) -> Result<Response, Refused> {
+fn reserve(app: &App, principal: &Principal, parts: &Parts) -> Result<Response, Refused> {
     if !negotiation::takes(&parts.headers, &["text/plain", "text/*", "*/*"]) {
         return Err(Problem::with_status(StatusCode::NOT_ACCEPTABLE, "the token is text/plain").into());
     }
     if token(parts).is_some_and(|token| app.reservations.find(&token).is_some()) {
         return Err(refused(StatusCode::CONFLICT, &bad("the stream of this token is registered already")));
     }
-    let token = app.reservations.reserve(app)?;
+    let token = app.reservations.reserve(app, principal)?;
     Ok((StatusCode::CREATED, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], token).into_response())
 }
 
-fn stop(app: &App, parts: &Parts) -> Result<Response, Refused> {
-    let operations = reserved(app, parts)?;
+fn stop(app: &App, principal: &Principal, parts: &Parts) -> Result<Response, Refused> {
+    let operations = reserved(app, principal, parts)?;
     match query(parts).remove("operationId").filter(|id| !id.is_empty()) {
         None => {
             Err(refused(StatusCode::BAD_REQUEST, &field("operationId", "nothing", "the id of an operation")))
@@ -74,12 +80,17 @@ fn stop(app: &App, parts: &Parts) -> Result<Response, Refused> {
     }
 }
 
-async fn open_or_start(app: &App, parts: &Parts, body: Body) -> Result<Response, Refused> {
+async fn open_or_start(
+    app: &App,
+    principal: &Principal,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, Refused> {
     let accepted = Accepted::of(&parts.headers);
     let wants_stream = accepted.streaming == Some(Streaming::GraphqlSse);
     match (wants_stream, token(parts)) {
         (true, None) => Ok(graphql_http::answer(app, parts, body).await?),
-        (true, Some(token)) if parts.method == Method::GET => open(app, parts, &token),
+        (true, Some(token)) if parts.method == Method::GET => open(app, principal, parts, &token),
         (_, _) if accepted.media.is_none() => {
             let problem = Problem::with_status(
                 StatusCode::NOT_ACCEPTABLE,
@@ -87,11 +98,13 @@ async fn open_or_start(app: &App, parts: &Parts, body: Body) -> Result<Response,
             );
             Err(problem.into())
         }
-        (_, _) => start(app, parts, body).await,
+        (_, _) => start(app, principal, parts, body).await,
     }
 }
 
-fn open(app: &App, parts: &Parts, token: &str) -> Result<Response, Refused> {
+fn open(app: &App, principal: &Principal, parts: &Parts, token: &str) -> Result<Response, Refused> {
+    let known = app.reservations.find(token).ok_or_else(unknown)?;
+    known.join(&app.authority, principal).map_err(|_| unknown())?;
     // Before the reservation is taken up: what is refused may be tried again.
     let share = stream::share(parts)?;
     let (operations, seat) = app.reservations.open(token).map_err(|unopened| match unopened {
@@ -102,8 +115,8 @@ fn open(app: &App, parts: &Parts, token: &str) -> Result<Response, Refused> {
     Ok(stream.open(None, false, None))
 }
 
-async fn start(app: &App, parts: &Parts, body: Body) -> Result<Response, Refused> {
-    let operations = reserved(app, parts)?;
+async fn start(app: &App, principal: &Principal, parts: &Parts, body: Body) -> Result<Response, Refused> {
+    let operations = reserved(app, principal, parts)?;
     let operation = graphql_http::read(app, parts, body).await?;
     let operation = operation.map_err(|refusal| refused(status(refusal.code), &refusal))?;
     let id = operation_id(&operation).map_err(|refusal| refused(StatusCode::BAD_REQUEST, &refusal))?;
@@ -124,7 +137,9 @@ async fn begin(app: &App, parts: &Parts, admitted: Admitted, claim: Claim) -> Re
             return Err(problem.with_header(header::ALLOW, "POST").into());
         }
         Does::Query | Does::Mutate => {
-            let answer = operation::execute(app, admitted).await;
+            // The stream is gone when nobody is known any more.
+            let Some((principal, _)) = claim.caller() else { return Err(unknown()) };
+            let answer = operation::execute(app, &principal, admitted).await;
             if answer.is_request_error {
                 return Err(Refused::Graphql(StatusCode::BAD_REQUEST, answer.text));
             }
@@ -146,13 +161,16 @@ async fn begin(app: &App, parts: &Parts, admitted: Admitted, claim: Claim) -> Re
 }
 
 /// The reservation that the request names.
-fn reserved(app: &App, parts: &Parts) -> Result<Arc<Operations>, Refused> {
+fn reserved(app: &App, principal: &Principal, parts: &Parts) -> Result<Arc<Operations>, Refused> {
     let missing = || {
         let message = "the token of a reservation is missing; PUT reserves a stream and answers with it";
         refused(StatusCode::UNAUTHORIZED, &Refusal::new(Code::Unauthenticated, message))
     };
     let token = token(parts).ok_or_else(missing)?;
-    app.reservations.find(&token).ok_or_else(unknown)
+    let operations = app.reservations.find(&token).ok_or_else(unknown)?;
+    // Nobody learns of the streams of others.
+    operations.join(&app.authority, principal).map_err(|_| unknown())?;
+    Ok(operations)
 }
 
 fn token(parts: &Parts) -> Option<String> {

@@ -2,22 +2,33 @@
 //!
 //! Flow: text goes to the session, its actions start and stop operations; payloads leave with the prefix of their
 //! subscription around the shared text.
-//! Invariants: nothing goes out for an operation that the session does not know any more.
+//! Invariants: nothing goes out for an operation that the session does not know any more; an operation runs as the principal of
+//! its connection, and what began under an older grant is admitted anew.
 
 use super::{
     App,
+    caller::Change,
+    credential::Introduced,
+    directory::unsubscribed,
+    following::following,
     operation::{self, Begun},
     socket::{Speaker, Turn},
 };
 use crate::{
-    event::Cursor,
+    auth::Principal,
+    error::{Code, Refusal},
+    event::{Cursor, Json},
     fanout::{Delivery, Key as MailKey, Mailbox, Run, Subscription},
+    graphql::Following,
     protocol::{
         Action, CloseReason, Closing, Dialect, Key, Operation, Options as SessionOptions, Reply, Session,
-        with_replaced, write_errors,
+        Token, payload_token, two_credentials, with_replaced, write_errors,
     },
 };
 use std::{sync::Arc, time::Duration};
+
+/// The job that finds out who the client is; operations have greater numbers.
+const AUTHENTICATION: u64 = 0;
 
 /// A connection that speaks one of the GraphQL dialects.
 #[derive(Debug)]
@@ -25,6 +36,9 @@ pub(super) struct GraphqlSpeaker {
     app: App,
     session: Session,
     mailbox: Arc<Mailbox>,
+    /// Who the client said it is in its handshake, until the initialisation.
+    introduced: Option<Box<Introduced>>,
+    is_authenticating: bool,
     /// Rising by key.
     live: Vec<Live>,
 }
@@ -40,19 +54,33 @@ struct Live {
 
 /// A job that ended.
 #[derive(Debug)]
-pub(super) struct Done {
-    key: Key,
-    wants_ready: bool,
-    begun: Begun,
+pub(super) enum Done {
+    /// It is known who the client is.
+    Authenticated(Result<Principal, Refusal>),
+    /// An operation has begun, or is over.
+    Operated {
+        key: Key,
+        wants_ready: bool,
+        /// Under which grant and view.
+        generation: u32,
+        begun: Begun,
+    },
 }
 
 impl GraphqlSpeaker {
-    pub(super) fn new(app: &App, dialect: &'static dyn Dialect, mailbox: Arc<Mailbox>) -> Self {
+    pub(super) fn new(
+        app: &App,
+        dialect: &'static dyn Dialect,
+        mailbox: Arc<Mailbox>,
+        introduced: Option<Introduced>,
+    ) -> Self {
         let options = SessionOptions { subscriptions_max: app.options.subscriptions_max };
         GraphqlSpeaker {
             app: app.clone(),
             session: Session::new(dialect, options),
             mailbox,
+            introduced: introduced.map(Box::new),
+            is_authenticating: false,
             live: Vec::new(),
         }
     }
@@ -60,11 +88,8 @@ impl GraphqlSpeaker {
     fn act(&mut self, actions: Vec<Action>, turn: &mut Turn<'_, Done>) {
         for action in actions {
             match action {
-                Action::Authenticate { .. } => {
-                    // Everybody is welcome until tokens exist; the seam is here.
-                    let welcome = self.session.accepted();
-                    self.act(welcome, turn);
-                }
+                Action::Authenticate { payload } => self.authenticate(payload.as_ref(), turn),
+                Action::Refresh { token } => self.refresh(token, turn),
                 Action::Reply(reply) => self.say(&reply, turn),
                 Action::Start { key, operation, .. } => self.start(key, operation, turn),
                 Action::Stop { key } => self.stop(key, turn),
@@ -76,12 +101,70 @@ impl GraphqlSpeaker {
         }
     }
 
+    /// Finds out who the client is, from its handshake or its initialisation.
+    fn authenticate(&mut self, payload: Option<&Json>, turn: &mut Turn<'_, Done>) {
+        let introduced = self.introduced.take();
+        if self.app.authority.is_open() {
+            let everybody = self.app.everybody.clone();
+            self.authenticated(Ok(everybody), turn);
+            return;
+        }
+        let given = payload.map_or(Ok(None), payload_token);
+        match (given, introduced) {
+            (Err(refusal), _) => self.authenticated(Err(refusal), turn),
+            (Ok(Some(token)), Some(own)) if token != own.token => {
+                self.authenticated(Err(two_credentials()), turn);
+            }
+            (Ok(_), Some(own)) => self.authenticated(Ok(own.principal), turn),
+            (Ok(token), None) => self.ask(token, turn),
+        }
+    }
+
+    /// A new credential for a connection that lives; one at a time.
+    fn refresh(&mut self, token: Token, turn: &mut Turn<'_, Done>) {
+        if self.is_authenticating {
+            let refusal = Refusal::new(Code::TooMany, "the last token is still being looked at");
+            self.expelled(&refusal, turn);
+            return;
+        }
+        self.ask(Some(token), turn);
+    }
+
+    fn ask(&mut self, token: Option<Token>, turn: &mut Turn<'_, Done>) {
+        self.is_authenticating = true;
+        let app = self.app.clone();
+        let job = async move { Done::Authenticated(app.authenticate(token.as_ref()).await) };
+        turn.jobs().start(AUTHENTICATION, Box::pin(job));
+    }
+
+    /// It is known who the client is: welcome, or its new credential is in force.
+    fn authenticated(&mut self, principal: Result<Principal, Refusal>, turn: &mut Turn<'_, Done>) {
+        self.is_authenticating = false;
+        let adopted = principal.and_then(|principal| turn.caller().adopt(&self.app.authority, &principal));
+        let is_new = !self.session.is_ready();
+        let actions = match adopted {
+            Err(refusal) if is_new => self.session.rejected(&refusal),
+            Err(refusal) => self.session.expelled(&refusal),
+            Ok(_) if is_new => self.session.accepted(),
+            Ok(change) => {
+                if change == Change::Readmit {
+                    self.readmit(turn);
+                }
+                self.session.refreshed()
+            }
+        };
+        self.act(actions, turn);
+    }
+
     fn start(&mut self, key: Key, operation: Operation, turn: &mut Turn<'_, Done>) {
         let (app, mailbox) = (self.app.clone(), Arc::clone(&self.mailbox));
         let wants_ready = operation.wants_ready();
+        let generation = turn.caller().generation();
+        // The session starts nothing before it has accepted somebody.
+        let Some(principal) = turn.caller().principal().cloned() else { return };
         let job = async move {
-            let begun = operation::begin(&app, operation, &mailbox, key.get()).await;
-            Done { key, wants_ready, begun }
+            let begun = operation::begin(&app, &principal, operation, (&mailbox, key.get())).await;
+            Done::Operated { key, wants_ready, generation, begun }
         };
         turn.jobs().start(key.get(), Box::pin(job));
     }
@@ -111,6 +194,29 @@ impl GraphqlSpeaker {
             | Reply::Error { .. }
             | Reply::Complete { .. } => turn.send(&[&text]),
         }
+    }
+
+    /// An operation has begun, or is over.
+    fn operated(&mut self, key: Key, begun: Begun, turn: &mut Turn<'_, Done>) -> Option<Subscription> {
+        match begun {
+            Begun::Live(subscription) => return Some(subscription),
+            Begun::Refused(errors) => self.finish(key, Some(&errors), turn),
+            Begun::Answered(text) => {
+                if let Some(id) = self.session.id(key) {
+                    let id = id.to_owned().into();
+                    self.say(&Reply::Next { id, payload: text.into() }, turn);
+                    self.finish(key, None, turn);
+                }
+            }
+        }
+        None
+    }
+
+    /// The last words of a subscription that cannot go on.
+    fn fail(&mut self, key: Key, refusal: Refusal, turn: &mut Turn<'_, Done>) {
+        let mut errors = String::new();
+        write_errors(&[refusal], &mut errors);
+        self.finish(key, Some(&errors), turn);
     }
 
     /// The last words of an operation, unless the client has stopped it.
@@ -174,18 +280,54 @@ impl Speaker for GraphqlSpeaker {
     }
 
     fn done(&mut self, done: Done, turn: &mut Turn<'_, Done>) {
-        turn.jobs().finished(done.key.get());
-        match done.begun {
-            Begun::Live(subscription) => self.begun_live(done.key, subscription, done.wants_ready, turn),
-            Begun::Refused(errors) => self.finish(done.key, Some(&errors), turn),
-            Begun::Answered(text) => {
-                if let Some(id) = self.session.id(done.key) {
-                    let id = id.to_owned().into();
-                    self.say(&Reply::Next { id, payload: text.into() }, turn);
-                    self.finish(done.key, None, turn);
-                }
+        let (key, wants_ready, generation, begun) = match done {
+            Done::Authenticated(principal) => {
+                turn.jobs().finished(AUTHENTICATION);
+                self.authenticated(principal, turn);
+                return;
             }
+            Done::Operated { key, wants_ready, generation, begun } => (key, wants_ready, generation, begun),
+        };
+        turn.jobs().finished(key.get());
+        let Some(mut subscription) = self.operated(key, begun, turn) else { return };
+        if generation != turn.caller().generation()
+            && let Some(principal) = turn.caller().principal()
+            && let Err(refusal) = subscription.readmit(principal)
+        {
+            self.fail(key, refusal, turn);
+            return;
         }
+        self.begun_live(key, subscription, wants_ready, turn);
+    }
+
+    fn readmit(&mut self, turn: &mut Turn<'_, Done>) {
+        let Some(principal) = turn.caller().principal().cloned() else { return };
+        let readmitted = self.live.iter_mut().map(|live| (live.key, live.subscription.readmit(&principal)));
+        let refused: Vec<_> = readmitted.filter_map(|(key, result)| Some((key, result.err()?))).collect();
+        refused.into_iter().for_each(|(key, refusal)| self.fail(key, refusal, turn));
+    }
+
+    fn expelled(&mut self, refusal: &Refusal, turn: &mut Turn<'_, Done>) {
+        let actions = self.session.expelled(refusal);
+        self.act(actions, turn);
+    }
+
+    fn following(&self) -> Vec<Following> {
+        let known = self.live.iter().filter_map(|live| Some((self.session.id(live.key)?, live)));
+        known.map(|(id, live)| following(id, &live.subscription, &self.app.hub)).collect()
+    }
+
+    fn unsubscribe(&mut self, id: &str, turn: &mut Turn<'_, Done>) -> bool {
+        let Some(key) = self.session.key(id) else { return false };
+        let live = self.at(key).ok().and_then(|at| self.live.get(at));
+        let position = live.map(|live| live.subscription.cursor().to_string());
+        let refusal = unsubscribed();
+        let refusal = match position {
+            Some(position) => refusal.with("cursor", position),
+            None => refusal,
+        };
+        self.fail(key, refusal, turn);
+        true
     }
 
     fn delivered(&mut self, key: MailKey, delivery: Delivery, turn: &mut Turn<'_, Done>) {
@@ -198,10 +340,8 @@ impl Speaker for GraphqlSpeaker {
                 }
             }
             Delivery::Ended(refusal) => {
-                let mut errors = String::new();
-                write_errors(&[refusal], &mut errors);
                 if let Some(key) = self.live.get(at).map(|live| live.key) {
-                    self.finish(key, Some(&errors), turn);
+                    self.fail(key, refusal, turn);
                 }
             }
         }

@@ -11,10 +11,14 @@ mod admin;
 mod assets;
 mod body;
 mod browser;
+mod caller;
+mod credential;
 mod delivery;
+mod directory;
 mod door;
 mod events;
 mod feed;
+mod following;
 mod graphql_http;
 mod graphql_stream;
 mod graphql_ws;
@@ -40,7 +44,7 @@ mod write_deadline;
 
 use crate::{
     auth::{
-        Credential, Principal,
+        Authority, Credential, Principal,
         limits::{Accounts, Limits},
     },
     fanout::Fanout,
@@ -50,6 +54,7 @@ use crate::{
 use axum::Router;
 use browser::Browser;
 use delivery::Deliveries;
+pub use directory::Directory;
 use ipnet::IpNet;
 use openings::Openings;
 use reservations::Reservations;
@@ -90,13 +95,13 @@ pub struct Options {
     pub shutdown_grace: Duration,
     /// Browser origins beside the server's own whose pages may ask.
     pub origins: Vec<String>,
-    /// May everybody do everything?
-    pub is_open: bool,
     /// Is GraphiQL served? `None` is as long as everybody may do everything.
     pub graphiql: Option<bool>,
     /// Are introspection queries answered? `None` is for everybody who says who it is, and for all as long as everybody may
     /// do everything.
     pub introspection: Option<bool>,
+    /// May a WebSocket or a stream be opened with its token in the query string?
+    pub token_in_query: bool,
     /// The secret of `/webhooks/github`; without one the path answers 404.
     pub github_webhook_secret: Option<Arc<str>>,
 }
@@ -119,11 +124,41 @@ impl Default for Options {
             write_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(10),
             origins: Vec::new(),
-            is_open: true,
             graphiql: None,
             introspection: None,
+            token_in_query: false,
             github_webhook_secret: None,
         }
+    }
+}
+
+/// The rooms that a server is made of.
+pub struct Rooms {
+    /// The pipeline.
+    pub hub: Hub,
+    /// Who gets what.
+    pub fanout: Fanout,
+    /// What can be asked.
+    pub schema: Schema,
+    /// Decides who is accepted.
+    pub authority: Authority,
+    /// Lists who is connected.
+    pub directory: Directory,
+    /// The runtime of WebSockets.
+    pub sockets: Handle,
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rooms").field("hub", &self.hub).finish_non_exhaustive()
+    }
+}
+
+impl Rooms {
+    /// Rooms without authentication, all on the runtime that this is called on.
+    pub fn open(hub: Hub, fanout: Fanout, schema: Schema) -> Self {
+        let (authority, directory) = (Authority::open(), Directory::default());
+        Rooms { hub, fanout, schema, authority, directory, sockets: Handle::current() }
     }
 }
 
@@ -138,6 +173,10 @@ pub struct Parts {
     schema: Schema,
     /// Where WebSockets run.
     sockets: Handle,
+    authority: Authority,
+    /// The principal of everybody while there is no authentication.
+    everybody: Principal,
+    directory: Directory,
     options: Options,
     drain: CancellationToken,
     tracker: TaskTracker,
@@ -171,16 +210,20 @@ impl fmt::Debug for Parts {
 }
 
 impl App {
-    /// The server's parts together. WebSockets run on a runtime of their own. Must be called on a tokio runtime.
-    pub fn new((hub, fanout, schema): (Hub, Fanout, Schema), sockets: Handle, options: Options) -> Self {
+    /// The server's parts together. Must be called on a tokio runtime.
+    pub fn new(rooms: Rooms, options: Options) -> Self {
+        let Rooms { hub, fanout, schema, authority, directory, sockets } = rooms;
         let documents = Documents::new(options.guard.clone());
         let accounts = Accounts::new(options.limits.clone(), hub.metrics().limited.clone());
-        let browser = Arc::new(Browser::new(&options.origins, options.is_open));
+        let browser = Arc::new(Browser::new(&options.origins, authority.is_open()));
         App(Arc::new(Parts {
             hub,
             fanout,
             schema,
             sockets,
+            authority,
+            everybody: Principal::anonymous(),
+            directory,
             options,
             drain: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -194,11 +237,6 @@ impl App {
         }))
     }
 
-    /// Who speaks on a connection: for now nobody in particular, on loopback only.
-    fn principal(&self) -> Principal {
-        Principal::anonymous()
-    }
-
     /// What everybody uses.
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
@@ -206,13 +244,13 @@ impl App {
 
     /// Is GraphiQL served?
     fn has_graphiql(&self) -> bool {
-        self.options.graphiql.unwrap_or(self.options.is_open)
+        self.options.graphiql.unwrap_or(self.authority.is_open())
     }
 
     /// May this principal ask what the schema is?
     fn introspects(&self, principal: &Principal) -> bool {
         let is_known = *principal.credential() != Credential::None;
-        self.options.introspection.unwrap_or(self.options.is_open || is_known)
+        self.options.introspection.unwrap_or(self.authority.is_open() || is_known)
     }
 }
 
@@ -236,12 +274,15 @@ pub async fn run(listener: TcpListener, app: App, shutdown: impl Future<Output =
     let router = router(app.clone());
     tokio::select! {
         () = accept::run(&listener, &router, &app) => {}
+        () = app.directory.follow(&app.authority) => {}
         () = shutdown => {}
     }
     app.drain.cancel();
+    app.directory.drain();
     drop(listener);
     app.tracker.close();
-    if tokio::time::timeout(app.options.shutdown_grace, app.tracker.wait()).await.is_err() {
+    let ended = tokio::time::timeout(app.options.shutdown_grace, app.tracker.wait());
+    if ended.await.is_err() {
         tracing::warn!(
             connections = app.tracker.len(),
             "connections were cut at the end of the grace period"

@@ -117,18 +117,23 @@ pub(super) fn admit(app: &App, operation: Operation) -> Result<Admitted, Refusal
 }
 
 /// Begins whatever the operation is; a subscription delivers into the mailbox under the key.
-pub(super) async fn begin(app: &App, operation: Operation, mailbox: &Arc<Mailbox>, key: Key) -> Begun {
+pub(super) async fn begin(
+    app: &App,
+    principal: &Principal,
+    operation: Operation,
+    (mailbox, key): (&Arc<Mailbox>, Key),
+) -> Begun {
     let admitted = match admit(app, operation) {
         Ok(admitted) => admitted,
         Err(refusal) => return Begun::Refused(errors(&refusal)),
     };
     if admitted.kind == OperationType::Subscription {
-        return match subscribe(app, admitted, None, mailbox, key).await {
+        return match subscribe(app, principal, admitted, None, (mailbox, key)).await {
             Ok(subscription) => Begun::Live(subscription),
             Err(not_begun) => Begun::Refused(not_begun.into_errors()),
         };
     }
-    let response = respond(app, admitted).await;
+    let response = respond(app, principal, admitted).await;
     match is_request_error(&response) {
         true => Begun::Refused(encode(&response.errors)),
         false => Begun::Answered(encode(&response)),
@@ -139,19 +144,19 @@ pub(super) async fn begin(app: &App, operation: Operation, mailbox: &Arc<Mailbox
 /// whatever its argument says.
 pub(super) async fn subscribe(
     app: &App,
+    principal: &Principal,
     admitted: Admitted,
     resume: Option<Cursor>,
-    mailbox: &Arc<Mailbox>,
-    key: Key,
+    at: (&Arc<Mailbox>, Key),
 ) -> Result<Subscription, NotBegun> {
     // A defect of a resolver costs this operation and nobody else.
-    let followed = AssertUnwindSafe(follow(app, admitted, resume, mailbox, key)).catch_unwind().await;
+    let followed = AssertUnwindSafe(follow(app, principal, admitted, resume, at)).catch_unwind().await;
     followed.unwrap_or_else(|_| Err(NotBegun::Refused(errors(&defect()))))
 }
 
 /// Executes a query or mutation.
-pub(super) async fn execute(app: &App, admitted: Admitted) -> Answer {
-    let response = respond(app, admitted).await;
+pub(super) async fn execute(app: &App, principal: &Principal, admitted: Admitted) -> Answer {
+    let response = respond(app, principal, admitted).await;
     let is_request_error = is_request_error(&response);
     let text = match is_request_error {
         true => not_executed(&encode(&response.errors)),
@@ -170,8 +175,8 @@ pub(super) fn not_executed(errors: &str) -> String {
     format!(r#"{{"errors":{errors}}}"#)
 }
 
-async fn respond(app: &App, admitted: Admitted) -> Response {
-    let request = request(app, &admitted, &app.principal());
+async fn respond(app: &App, principal: &Principal, admitted: Admitted) -> Response {
+    let request = request(app, &admitted, principal);
     // A defect of a resolver costs this operation and nobody else.
     let executed = AssertUnwindSafe(app.schema.execute(request)).catch_unwind().await;
     let mut response = executed.unwrap_or_else(|_| {
@@ -189,15 +194,15 @@ fn defect() -> Refusal {
 
 async fn follow(
     app: &App,
+    principal: &Principal,
     admitted: Admitted,
     resume: Option<Cursor>,
-    mailbox: &Arc<Mailbox>,
-    key: Key,
+    at: (&Arc<Mailbox>, Key),
 ) -> Result<Subscription, NotBegun> {
     let _turn = app.openings.turn().await;
     let name = admitted.operation.operation_name.as_deref();
-    let request = request(app, &admitted, &app.principal());
-    let asked = graphql::prepare(&app.schema, request, &app.principal()).await.map_err(|errors| {
+    let request = request(app, &admitted, principal);
+    let asked = graphql::prepare(&app.schema, request, principal).await.map_err(|errors| {
         let text = encode(&errors);
         match errors.iter().all(|error| error.path.is_empty()) {
             true => NotBegun::Invalid(text),
@@ -211,7 +216,7 @@ async fn follow(
     let start = resume.map_or(asked.start, StartPosition::After);
     let asked = Asked { start, ..asked };
     app.fanout
-        .subscribe(&app.principal(), Arc::new(form), asked, (mailbox, key))
+        .subscribe(principal, Arc::new(form), asked, at)
         .await
         .map_err(|refusal| NotBegun::Refused(errors(&refusal)))
 }

@@ -3,23 +3,30 @@
 //! Flow: a request claims an id, begins the operation under it, and puts what it has to say beside the mailbox; the response
 //! takes both as written words.
 //! Invariants: a subscription is polled and deliveries are taken under one lock, so a delivery of a subscription that is not
-//! known yet is never seen; nothing is said for an id that is stopped; ids, operations and bytes are bounded.
+//! known yet is never seen; nothing is said for an id that is stopped; ids, operations and bytes are bounded; all operations
+//! run as one caller, and what began under an older grant is admitted anew.
 //! Not here: when the response says something (`stream`), who may say what (`graphql_http`, `graphql_stream`, `feed`).
 
 use super::{
     App,
+    caller::{Caller, Change},
+    directory::{Line, unsubscribed},
+    following::following,
     operation::{self, Admitted, NotBegun},
 };
 use crate::{
+    auth::{Authority, Principal},
     error::{Code, Refusal},
     event::Cursor,
     fanout::{Asked, Delivery, Form, Key, Mailbox, Run, Subscription},
+    graphql::Following,
     hub::Hub,
     protocol::{StreamForm, Streaming, Word, with_replaced},
 };
 use std::{
     borrow::Cow,
     future::poll_fn,
+    net::SocketAddr,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Poll, ready},
@@ -45,8 +52,9 @@ pub(super) struct Operations {
     waiting_bytes_max: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    caller: Caller,
     /// Rising by key.
     running: Vec<Running>,
     last_key: Key,
@@ -63,6 +71,15 @@ struct Running {
     name: Box<str>,
     /// None while it begins.
     subscription: Option<Subscription>,
+}
+
+/// Why a response goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    /// There is something to say.
+    Words,
+    /// There is an order.
+    Called,
 }
 
 /// Why an id cannot be claimed.
@@ -99,18 +116,111 @@ impl<E> Begun<E> {
 }
 
 impl Operations {
-    /// No operations yet, for a response in this form.
-    pub(super) fn new(app: &App, streaming: Streaming) -> Arc<Self> {
-        Arc::new(Operations {
+    /// No operations yet, for a response in this form to this principal. Fails as [`Authority::review`] does.
+    pub(super) fn new(app: &App, streaming: Streaming, principal: &Principal) -> Result<Arc<Self>, Refusal> {
+        let mut caller = Caller::nobody();
+        caller.adopt(&app.authority, principal)?;
+        let state =
+            State { caller, running: Vec::new(), last_key: 0, waiting: String::new(), is_closed: false };
+        Ok(Arc::new(Operations {
             hub: app.hub.clone(),
             form: streaming.form(),
             mailbox: Arc::new(Mailbox::new(app.options.mailbox_bytes_max)),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             said: Notify::new(),
             taken_at: Mutex::new(Instant::now()),
             operations_max: app.options.subscriptions_max,
             waiting_bytes_max: app.options.mailbox_bytes_max,
-        })
+        }))
+    }
+
+    /// The line of an open response.
+    pub(super) fn register(&self, app: &App, streaming: Streaming, peer: Option<SocketAddr>) -> Line {
+        let line = app.directory.register(streaming.name(), peer, &self.mailbox);
+        if let Some(principal) = self.lock().caller.principal() {
+            line.identify(principal);
+        }
+        // The principal may be older than the line.
+        line.review();
+        line
+    }
+
+    /// Another request for the same response: from the same subject, or it is refused. A credential that ends later takes the
+    /// place of the earlier one.
+    pub(super) fn join(&self, authority: &Authority, principal: &Principal) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        let own = state.caller.principal();
+        if own.is_some_and(|own| own.subject() != principal.subject()) {
+            return Err(Refusal::new(Code::Forbidden, "the stream belongs to somebody else"));
+        }
+        let end = own.and_then(Principal::expires_at);
+        let is_later = end.is_some_and(|end| principal.expires_at().is_none_or(|other| other > end));
+        if is_later && state.caller.adopt(authority, principal)? == Change::Readmit {
+            self.readmit(&mut state);
+        }
+        Ok(())
+    }
+
+    /// Asks whether the principal still is what it was; what it may no longer follow ends. Fails as [`Authority::review`]
+    /// does.
+    pub(super) fn review(&self, authority: &Authority) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        if state.caller.review(authority)? == Change::Readmit {
+            self.readmit(&mut state);
+        }
+        Ok(())
+    }
+
+    fn readmit(&self, state: &mut State) {
+        let Some(principal) = state.caller.principal().cloned() else { return };
+        let live = state.running.iter_mut().filter_map(|one| Some((one.key, one.subscription.as_mut()?)));
+        let readmitted = live.map(|(key, subscription)| (key, subscription.readmit(&principal)));
+        let refused: Vec<_> = readmitted.filter_map(|(key, result)| Some((key, result.err()?))).collect();
+        refused.into_iter().for_each(|(key, refusal)| self.fail(state, key, refusal));
+    }
+
+    /// The last words of an operation that cannot go on.
+    fn fail(&self, state: &mut State, key: Key, refusal: Refusal) {
+        let Some(running) = state.find(key) else { return };
+        let (refusal, name) = (running.with_position(&self.hub, refusal), running.name.clone());
+        self.form.write(&Word::Failed { id: &name, refusal: &refusal }, &mut state.waiting);
+        state.remove(key);
+        self.said.notify_one();
+    }
+
+    /// When the caller's credential ends.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.lock().caller.due()
+    }
+
+    /// Why the response ends, if the caller's credential has ended.
+    pub(super) fn expired(&self) -> Option<Refusal> {
+        let mut state = self.lock();
+        let is_due = state.caller.due().is_some_and(|due| due <= Instant::now());
+        if is_due { state.caller.expired() } else { None }
+    }
+
+    /// Ends every operation with this refusal and the place where it stopped.
+    pub(super) fn expel(&self, refusal: &Refusal) {
+        let mut state = self.lock();
+        let keys: Vec<Key> = state.running.iter().map(|running| running.key).collect();
+        keys.into_iter().for_each(|key| self.fail(&mut state, key, refusal.clone()));
+        state.is_closed = true;
+    }
+
+    /// What is followed, for administrators.
+    pub(super) fn following(&self) -> Vec<Following> {
+        let state = self.lock();
+        let live = state.running.iter().filter_map(|one| Some((&one.id, one.subscription.as_ref()?)));
+        live.map(|(id, subscription)| following(id, subscription, &self.hub)).collect()
+    }
+
+    /// An administrator ends an operation; says whether there was one.
+    pub(super) fn unsubscribe(&self, id: &str) -> bool {
+        let mut state = self.lock();
+        let key = state.running.iter().find(|running| *running.id == *id).map(|running| running.key);
+        key.into_iter().for_each(|key| self.fail(&mut state, key, unsubscribed()));
+        key.is_some()
     }
 
     /// Takes an id; whatever begins, begins through the claim.
@@ -149,13 +259,18 @@ impl Operations {
         true
     }
 
-    /// Waits until there is something to say.
+    /// Waits until there is something to say, or an order, which goes first.
     ///
     /// Cancel safety: yes. One task at a time may wait.
-    pub(super) async fn ready(&self) {
+    pub(super) async fn ready(&self) -> Woken {
+        let mailbox = poll_fn(|context| match self.mailbox.poll_called(context) {
+            Poll::Ready(()) => Poll::Ready(Woken::Called),
+            Poll::Pending => self.mailbox.poll_ready(context).map(|()| Woken::Words),
+        });
         tokio::select! {
-            () = self.mailbox.ready() => {}
-            () = self.said.notified() => {}
+            biased;
+            woken = mailbox => woken,
+            () = self.said.notified() => Woken::Words,
         }
     }
 
@@ -279,6 +394,12 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// As whom the operation runs, and the generation of its grant and view.
+    pub(super) fn caller(&self) -> Option<(Principal, u32)> {
+        let state = self.operations.lock();
+        Some((state.caller.principal()?.clone(), state.caller.generation()))
+    }
+
     /// Begins a subscription. It resumes after the cursor, if there is one, whatever its argument says.
     pub(super) async fn subscribe(
         &self,
@@ -287,14 +408,17 @@ impl Claim {
         resume: Option<Cursor>,
     ) -> Begun<NotBegun> {
         let wants_ready = admitted.wants_ready();
-        let mailbox = &self.operations.mailbox;
-        self.begin(operation::subscribe(app, admitted, resume, mailbox, self.key), wants_ready).await
+        let Some((principal, generation)) = self.caller() else { return Begun::Stopped };
+        let at = (&self.operations.mailbox, self.key);
+        let beginning = operation::subscribe(app, &principal, admitted, resume, at);
+        self.begin(beginning, generation, wants_ready).await
     }
 
     /// Follows events in a form without a document.
     pub(super) async fn follow(&self, app: &App, form: Arc<dyn Form>, asked: Asked) -> Begun<Refusal> {
-        let (principal, mailbox) = (app.principal(), &self.operations.mailbox);
-        self.begin(app.fanout.subscribe(&principal, form, asked, (mailbox, self.key)), false).await
+        let Some((principal, generation)) = self.caller() else { return Begun::Stopped };
+        let at = (&self.operations.mailbox, self.key);
+        self.begin(app.fanout.subscribe(&principal, form, asked, at), generation, false).await
     }
 
     /// Puts in the one answer of what is over with it, unless it was stopped.
@@ -318,6 +442,7 @@ impl Claim {
     async fn begin<E>(
         &self,
         beginning: impl Future<Output = Result<Subscription, E>>,
+        generation: u32,
         wants_ready: bool,
     ) -> Begun<E> {
         let mut beginning = pin!(beginning);
@@ -332,6 +457,9 @@ impl Claim {
                 Err(error) => return Poll::Ready(Begun::Not(error)),
             };
             self.live(&mut state, at, subscription, wants_ready);
+            if generation != state.caller.generation() {
+                self.operations.readmit(&mut state);
+            }
             Poll::Ready(Begun::Accepted)
         });
         let begun = begun.await;

@@ -65,6 +65,12 @@ impl Problem {
         self.header = Some(Box::new((name, HeaderValue::from_static(value))));
         self
     }
+
+    /// The same problem with a header that was made for it, such as `WWW-Authenticate`.
+    pub(super) fn with_value(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some(Box::new((name, value)));
+        self
+    }
 }
 
 impl From<Refusal> for Problem {

@@ -5,6 +5,7 @@
 
 use super::{App, operations::Operations, problem::Problem};
 use crate::{
+    auth::Principal,
     error::{Code, Refusal},
     protocol::Streaming,
 };
@@ -36,7 +37,8 @@ pub(super) enum Unopened {
 
 impl Reservations {
     /// Reserves a stream and gives its token. Fails with `TOO_MANY`.
-    pub(super) fn reserve(&self, app: &App) -> Result<String, Problem> {
+    pub(super) fn reserve(&self, app: &App, principal: &Principal) -> Result<String, Problem> {
+        let operations = Operations::new(app, Streaming::GraphqlSseShared, principal)?;
         let token = uuid::Uuid::new_v4().simple().to_string();
         let mut all = self.lock();
         let allowed = app.options.connections_max;
@@ -46,7 +48,6 @@ impl Reservations {
         }
         // What expires waits for the lock, so it finds the entry.
         let expiry = app.tracker.spawn(expire(self.clone(), token.clone(), app.clone())).abort_handle();
-        let operations = Operations::new(app, Streaming::GraphqlSseShared);
         all.insert(token.as_str().into(), Reserved { operations, expiry: Some(expiry) });
         Ok(token)
     }

@@ -2,6 +2,7 @@
 
 use super::App;
 use crate::{
+    auth::Principal,
     error::Refusal,
     event::{Draft, NewEvent},
     hub::HistoryRequest,
@@ -9,15 +10,23 @@ use crate::{
 };
 
 /// Executes a call and gives its result as JSON. Calls that need a socket are refused.
-pub(super) async fn answer(app: &App, method: Method, name: &str) -> Result<String, RpcError> {
+pub(super) async fn answer(
+    app: &App,
+    principal: &Principal,
+    method: Method,
+    name: &str,
+) -> Result<String, RpcError> {
     let result = match method {
-        Method::GatewayPublish { event } | Method::EventsPublish { event } => publish(app, *event).await,
-        Method::EventsPublishAll { events } => publish_all(app, events).await,
+        Method::GatewayPublish { event } | Method::EventsPublish { event } => {
+            publish(app, principal, *event).await
+        }
+        Method::EventsPublishAll { events } => publish_all(app, principal, events).await,
         Method::EventsHistory { filter, page } => {
-            history(app, HistoryRequest { filter: *filter, ..request(&page) }).await
+            history(app, principal, HistoryRequest { filter: *filter, ..request(&page) }).await
         }
         Method::Discover => Ok(jsonrpc::OPENRPC.to_owned()),
-        Method::GatewaySubscribe { .. }
+        Method::GatewayAuthenticate { .. }
+        | Method::GatewaySubscribe { .. }
         | Method::GatewayUnsubscribe
         | Method::GatewaySubscription
         | Method::EventsSubscribe { .. }
@@ -26,24 +35,24 @@ pub(super) async fn answer(app: &App, method: Method, name: &str) -> Result<Stri
     result.map_err(|refusal| RpcError::from(&refusal))
 }
 
-async fn publish(app: &App, draft: Draft) -> Result<String, Refusal> {
+async fn publish(app: &App, principal: &Principal, draft: Draft) -> Result<String, Refusal> {
     let event = NewEvent::new(draft, app.hub.limits())?;
-    log(app, vec![event]).await.map(|mut published| published.swap_remove(0))
+    log(app, principal, vec![event]).await.map(|mut published| published.swap_remove(0))
 }
 
-async fn publish_all(app: &App, drafts: Vec<Draft>) -> Result<String, Refusal> {
+async fn publish_all(app: &App, principal: &Principal, drafts: Vec<Draft>) -> Result<String, Refusal> {
     app.hub.limits().check_batch(drafts.len())?;
     let checked = drafts.into_iter().enumerate().map(|(at, draft)| {
         NewEvent::new(draft, app.hub.limits()).map_err(|refusal| refusal.with("index", at.to_string()))
     });
-    let published = log(app, checked.collect::<Result<_, _>>()?).await?;
+    let published = log(app, principal, checked.collect::<Result<_, _>>()?).await?;
     Ok(format!("[{}]", published.join(",")))
 }
 
 /// Publishes and gives one encoded answer for each event.
-async fn log(app: &App, events: Vec<NewEvent>) -> Result<Vec<String>, Refusal> {
+async fn log(app: &App, principal: &Principal, events: Vec<NewEvent>) -> Result<Vec<String>, Refusal> {
     let ids: Vec<String> = events.iter().map(|event| event.id().to_owned()).collect();
-    let appended = app.hub.publish(&app.principal(), events).await?;
+    let appended = app.hub.publish(principal, events).await?;
     let answers = ids.iter().zip(appended).map(|(id, appended)| {
         let mut text = String::new();
         write_published(id, &appended.cursor, appended.duplicate, &mut text);
@@ -63,8 +72,8 @@ fn request(page: &Page) -> HistoryRequest {
     }
 }
 
-async fn history(app: &App, request: HistoryRequest) -> Result<String, Refusal> {
-    let page = app.hub.history(&app.principal(), request).await?;
+async fn history(app: &App, principal: &Principal, request: HistoryRequest) -> Result<String, Refusal> {
+    let page = app.hub.history(principal, request).await?;
     let mut text = String::new();
     write_history(page.events.iter().map(|event| &**event), page.has_next || page.has_previous, &mut text);
     Ok(text)

@@ -1,8 +1,11 @@
 //! JSON-RPC 2.0 by POST: single calls and batches, executed in their order.
 
-use super::{App, body, problem::Problem, rpc, upgrade};
-use crate::protocol::jsonrpc::{
-    self, Call, Incoming, Method, Unreadable, write_batch, write_error, write_result,
+use super::{App, body, credential, problem::Problem, rpc, upgrade};
+use crate::{
+    auth::Principal,
+    protocol::jsonrpc::{
+        self, Call, Id, Incoming, Method, RpcError, Unreadable, write_batch, write_error, write_result,
+    },
 };
 use axum::{
     Router,
@@ -29,6 +32,16 @@ async fn receive(State(app): State<App>, request: Request) -> Result<Response, P
         );
         return Err(problem.with_header(header::ALLOW, "POST"));
     }
+    let principal = match credential::of_request(&app, &parts).await {
+        Ok(principal) => principal,
+        Err(denied) => {
+            // Refused before anything was read: the answer stands for all calls there may be.
+            let mut text = String::new();
+            write_error(&Id::null(), &RpcError::from(denied.refusal()), &mut text);
+            let answer = (denied.status(), [(header::CONTENT_TYPE, "application/json")], text);
+            return Ok(denied.challenge(answer.into_response()));
+        }
+    };
     if body::media_type(&parts.headers)?.as_deref() != Some("application/json") {
         return Err(Problem::with_status(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -36,20 +49,20 @@ async fn receive(State(app): State<App>, request: Request) -> Result<Response, P
         ));
     }
     let text = body::read_text(&app, body).await?;
-    Ok(match answer(&app, &text).await {
+    Ok(match answer(&app, &principal, &text).await {
         Some(answer) => ([(header::CONTENT_TYPE, "application/json")], answer).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     })
 }
 
 /// The answer to a request; none where all its calls are notifications.
-async fn answer(app: &App, text: &str) -> Option<String> {
+async fn answer(app: &App, principal: &Principal, text: &str) -> Option<String> {
     match jsonrpc::parse(text, &jsonrpc::Options::default()) {
-        Incoming::Single(call) => answer_one(app, call).await,
+        Incoming::Single(call) => answer_one(app, principal, call).await,
         Incoming::Batch(calls) => {
             let mut answers = Vec::new();
             for call in calls {
-                answers.extend(answer_one(app, call).await);
+                answers.extend(answer_one(app, principal, call).await);
             }
             let mut out = String::new();
             write_batch(&answers, &mut out).then_some(out)
@@ -57,7 +70,7 @@ async fn answer(app: &App, text: &str) -> Option<String> {
     }
 }
 
-async fn answer_one(app: &App, call: Result<Call<'_>, Unreadable>) -> Option<String> {
+async fn answer_one(app: &App, principal: &Principal, call: Result<Call<'_>, Unreadable>) -> Option<String> {
     let mut out = String::new();
     let call = match call {
         Ok(call) => call,
@@ -67,7 +80,7 @@ async fn answer_one(app: &App, call: Result<Call<'_>, Unreadable>) -> Option<Str
         }
     };
     let result = match Method::parse(&call) {
-        Ok(method) => rpc::answer(app, method, &call.method).await,
+        Ok(method) => rpc::answer(app, principal, method, &call.method).await,
         Err(error) => Err(error),
     };
     let id = call.id?;

@@ -1,30 +1,38 @@
 //! JSON-RPC 2.0 over WebSocket: calls, the gateway's one filter, and as many subscriptions as the limit allows.
 //!
 //! Flow: a text becomes a [`Message`] of calls, which are executed one after the other; messages run side by side.
-//! Invariants: outside a batch the answer to a subscription goes out before its first event; changing the gateway's filter loses and repeats
-//! nothing that both filters allow.
+//! Invariants: outside a batch the answer to a subscription goes out before its first event; before it is known who the client
+//! is, nothing is delivered and nothing is done but to find that out; what began under an older grant is admitted anew.
+
+mod gateway;
+mod identity;
 
 use super::{
-    App, rpc,
+    App,
+    credential::Introduced,
+    directory::unsubscribed,
+    following::following,
+    rpc,
     socket::{Speaker, Turn},
 };
 use crate::{
+    auth::Principal,
     error::{Code, Refusal},
-    event::{Cursor, EventFilter, Offset, Overflow, StartPosition},
+    event::{Cursor, EventFilter},
     fanout::{Asked, Delivery, EventForm, Key, Mailbox, Run, Subscription},
+    graphql::Following,
     protocol::{
         CloseReason,
         jsonrpc::{
-            self, Call, GATEWAY_EVENT_PREFIX, GATEWAY_EVENT_SUFFIX, Id, Incoming, Method,
-            NOTIFICATION_SUFFIX, RpcError, RpcSession, SubscriptionId, Unreadable, notification_prefix,
-            notification_suffix_replaced, write_batch, write_error, write_gateway_event,
-            write_gateway_subscription, write_result, write_subscribed,
+            self, Call, GATEWAY_EVENT_SUFFIX, Id, Incoming, Method, NOTIFICATION_SUFFIX, RpcError,
+            RpcSession, SubscriptionId, Unreadable, notification_prefix, notification_suffix_replaced,
+            write_batch, write_error, write_result, write_subscribed,
         },
     },
 };
+use gateway::Gateway;
 use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
 
-const GATEWAY: EventForm = EventForm::new("gateway", write_gateway_event);
 /// So many messages may run at once on one connection.
 const MESSAGES_MAX: usize = 64;
 
@@ -40,6 +48,10 @@ pub(super) struct RpcSpeaker {
     messages: Vec<Message>,
     keys_given: u64,
     gateway: Gateway,
+    /// Who the client said it is in its handshake, until the socket is open.
+    introduced: Option<Box<Introduced>>,
+    /// Is it known who the client is?
+    is_known: bool,
 }
 
 /// A subscription that delivers.
@@ -53,6 +65,11 @@ struct Live {
 }
 
 impl Live {
+    /// What administrators call it.
+    fn name(&self) -> String {
+        self.id.map_or_else(|| "gateway".to_owned(), |id| id.to_string())
+    }
+
     /// The shared texts, each with the subscription's own bytes around it.
     fn send(&self, run: &Run, turn: &mut Turn<'_, Done>) {
         let suffix = if self.id.is_some() { NOTIFICATION_SUFFIX } else { GATEWAY_EVENT_SUFFIX };
@@ -65,15 +82,6 @@ impl Live {
         }
         payloads.for_each(|payload| turn.send(&[&self.prefix, payload.text(), suffix]));
     }
-}
-
-/// Where the gateway's one filter stands.
-#[derive(Debug)]
-struct Gateway {
-    /// The latest subscription that was asked for; an older one that gets ready later is dropped.
-    wanted: Option<Key>,
-    /// Up to where events have gone out when the last one was taken back.
-    position: Option<Offset>,
 }
 
 /// What a peer sent at once, and how far it is.
@@ -98,18 +106,21 @@ struct Planned {
 #[derive(Debug)]
 pub(super) struct Done {
     message: Option<Key>,
+    /// Under which grant and view it began.
+    generation: u32,
     outcome: Outcome,
 }
 
 #[derive(Debug)]
 enum Outcome {
     Answered(Result<String, RpcError>),
+    Authenticated(Result<Principal, Refusal>),
     Subscribed { key: Key, id: SubscriptionId, subscribed: Result<Subscription, Refusal> },
     GatewaySubscribed { key: Key, filter: Arc<EventFilter>, subscribed: Result<Subscription, Refusal> },
 }
 
 impl RpcSpeaker {
-    pub(super) fn new(app: &App, mailbox: Arc<Mailbox>) -> Self {
+    pub(super) fn new(app: &App, mailbox: Arc<Mailbox>, introduced: Option<Introduced>) -> Self {
         let options = jsonrpc::Options {
             subscriptions_max: app.options.subscriptions_max,
             ..jsonrpc::Options::default()
@@ -122,7 +133,9 @@ impl RpcSpeaker {
             live: Vec::new(),
             messages: Vec::new(),
             keys_given: 0,
-            gateway: Gateway { wanted: None, position: None },
+            gateway: Gateway::default(),
+            introduced: introduced.map(Box::new),
+            is_known: false,
         }
     }
 
@@ -174,16 +187,16 @@ impl RpcSpeaker {
         turn: &mut Turn<'_, Done>,
     ) -> Option<Result<String, RpcError>> {
         match method {
+            Method::GatewayAuthenticate { token } => {
+                self.ask(Some(message), Some(token), turn);
+                None
+            }
+            _ if !self.is_known => Some(Err(identity::unknown())),
             Method::GatewaySubscribe { filter } => {
                 self.gateway_subscribe(Some(message), Arc::new(*filter), turn);
                 None
             }
-            Method::GatewayUnsubscribe => {
-                self.gateway_stop();
-                self.gateway.position = None;
-                self.session.set_gateway(None);
-                Some(Ok(self.gateway_filter()))
-            }
+            Method::GatewayUnsubscribe => Some(Ok(self.gateway_unsubscribe())),
             Method::GatewaySubscription => Some(Ok(self.gateway_filter())),
             Method::EventsSubscribe { filter, start, overflow } => match self.session.open() {
                 Ok(id) => {
@@ -198,10 +211,10 @@ impl RpcSpeaker {
             | Method::EventsPublishAll { .. }
             | Method::EventsHistory { .. }
             | Method::Discover) => {
-                let app = self.app.clone();
+                let (app, (principal, generation)) = (self.app.clone(), self.speaks(turn));
                 let job = async move {
-                    let result = rpc::answer(&app, method, &name).await;
-                    Done { message: Some(message), outcome: Outcome::Answered(result) }
+                    let result = rpc::answer(&app, &principal, method, &name).await;
+                    Done { message: Some(message), generation, outcome: Outcome::Answered(result) }
                 };
                 turn.jobs().start(message, Box::pin(job));
                 None
@@ -211,10 +224,11 @@ impl RpcSpeaker {
 
     fn subscribe(&mut self, message: Key, id: SubscriptionId, asked: Asked, turn: &mut Turn<'_, Done>) {
         let (app, mailbox, key) = (self.app.clone(), Arc::clone(&self.mailbox), self.next_key());
+        let (principal, generation) = self.speaks(turn);
         let job = async move {
             let form = Arc::new(EventForm::WHOLE);
-            let subscribed = app.fanout.subscribe(&app.principal(), form, asked, (&mailbox, key)).await;
-            Done { message: Some(message), outcome: Outcome::Subscribed { key, id, subscribed } }
+            let subscribed = app.fanout.subscribe(&principal, form, asked, (&mailbox, key)).await;
+            Done { message: Some(message), generation, outcome: Outcome::Subscribed { key, id, subscribed } }
         };
         turn.jobs().start(message, Box::pin(job));
     }
@@ -224,59 +238,6 @@ impl RpcSpeaker {
         self.session.close(id);
         self.live.retain(|live| live.id != Some(id));
         Ok("true".to_owned())
-    }
-
-    /// The gateway's filter in force, as a result.
-    fn gateway_filter(&self) -> String {
-        let mut text = String::new();
-        write_gateway_subscription(self.session.gateway().map(|filter| &**filter), None, &mut text);
-        text
-    }
-
-    /// Takes the gateway's subscription back and remembers up to where its events have gone out.
-    fn gateway_stop(&mut self) {
-        self.gateway.wanted = None;
-        if let Some(at) = self.live.iter().position(|live| live.id.is_none()) {
-            self.gateway.position = Some(self.live.remove(at).subscription.position());
-        }
-    }
-
-    fn gateway_subscribe(
-        &mut self,
-        message: Option<Key>,
-        filter: Arc<EventFilter>,
-        turn: &mut Turn<'_, Done>,
-    ) {
-        self.gateway_stop();
-        let (app, mailbox, key) = (self.app.clone(), Arc::clone(&self.mailbox), self.next_key());
-        self.gateway.wanted = Some(key);
-        let position = self.gateway.position.map(|position| app.hub.position(position));
-        let start = position.map_or(StartPosition::Live, StartPosition::After);
-        let job = async move {
-            let asked = Asked { filter: EventFilter::clone(&filter), start, overflow: Overflow::Replay };
-            let form = Arc::new(GATEWAY);
-            let subscribed = app.fanout.subscribe(&app.principal(), form, asked, (&mailbox, key)).await;
-            Done { message, outcome: Outcome::GatewaySubscribed { key, filter, subscribed } }
-        };
-        turn.jobs().start(message.unwrap_or_default(), Box::pin(job));
-    }
-
-    fn gateway_subscribed(
-        &mut self,
-        key: Key,
-        filter: Arc<EventFilter>,
-        subscribed: Result<Subscription, Refusal>,
-    ) -> Result<String, RpcError> {
-        let subscription = subscribed.map_err(|refusal| RpcError::from(&refusal))?;
-        let start = subscription.start();
-        let mut text = String::new();
-        write_gateway_subscription(Some(&filter), Some(&self.app.hub.position(start)), &mut text);
-        if self.gateway.wanted == Some(key) {
-            self.gateway.position = Some(start);
-            self.session.set_gateway(Some(filter));
-            self.insert(Live { key, id: None, subscription, prefix: Cow::Borrowed(GATEWAY_EVENT_PREFIX) });
-        }
-        Ok(text)
     }
 
     fn subscribed(
@@ -321,14 +282,19 @@ impl RpcSpeaker {
     /// The log could not go on for a subscription: its last words.
     fn ended(&mut self, at: usize, refusal: &Refusal, turn: &mut Turn<'_, Done>) {
         let live = self.live.remove(at);
-        if let Some(id) = live.id {
+        self.say_ended(live.id, refusal, turn);
+    }
+
+    /// Tells that a subscription, or the gateway's for none, is over.
+    fn say_ended(&mut self, id: Option<SubscriptionId>, refusal: &Refusal, turn: &mut Turn<'_, Done>) {
+        if let Some(id) = id {
             self.session.close(id);
         } else {
             self.session.set_gateway(None);
         }
         let mut error = serde_json::Map::from_iter([("message".to_owned(), (&*refusal.message).into())]);
         error.extend(refusal.members());
-        let subscription = live.id.map(|id| id.to_string());
+        let subscription = id.map(|id| id.to_string());
         let params = serde_json::json!({ "subscription": subscription, "error": error });
         let notification =
             serde_json::json!({ "jsonrpc": "2.0", "method": "events.ended", "params": params });
@@ -352,9 +318,7 @@ impl Speaker for RpcSpeaker {
     type Done = Done;
 
     fn opened(&mut self, turn: &mut Turn<'_, Done>) {
-        if let Some(filter) = self.session.gateway().cloned() {
-            self.gateway_subscribe(None, filter, turn);
-        }
+        self.introduce(turn);
     }
 
     fn received(&mut self, text: &str, turn: &mut Turn<'_, Done>) {
@@ -390,10 +354,20 @@ impl Speaker for RpcSpeaker {
 
     fn done(&mut self, done: Done, turn: &mut Turn<'_, Done>) {
         turn.jobs().finished(done.message.unwrap_or_default());
+        let generation = done.generation;
         let result = match done.outcome {
             Outcome::Answered(result) => result,
-            Outcome::Subscribed { key, id, subscribed } => self.subscribed(key, id, subscribed),
+            Outcome::Authenticated(principal) => self.authenticated(principal, turn),
+            Outcome::Subscribed { key, id, subscribed } => {
+                let subscribed = readmitted(subscribed, generation, turn);
+                self.subscribed(key, id, subscribed)
+            }
             Outcome::GatewaySubscribed { key, filter, subscribed } => {
+                let subscribed = readmitted(subscribed, generation, turn);
+                // Nobody has called for the first one, so nobody gets its answer.
+                if let (None, Err(refusal)) = (done.message, &subscribed) {
+                    self.say_ended(None, refusal, turn);
+                }
                 self.gateway_subscribed(key, filter, subscribed)
             }
         };
@@ -425,8 +399,55 @@ impl Speaker for RpcSpeaker {
     }
 
     fn introduction_due(&self) -> Option<Duration> {
-        None
+        (!self.is_known).then_some(self.app.options.connection_init_timeout)
     }
 
-    fn introduction_missing(&mut self, _turn: &mut Turn<'_, Done>) {}
+    fn introduction_missing(&mut self, turn: &mut Turn<'_, Done>) {
+        turn.close(self.closing(&CloseReason::InitTimeout));
+    }
+
+    fn readmit(&mut self, turn: &mut Turn<'_, Done>) {
+        let Some(principal) = turn.caller().principal().cloned() else { return };
+        let readmitted = self.live.iter_mut().map(|live| (live.key, live.subscription.readmit(&principal)));
+        let refused: Vec<_> = readmitted.filter_map(|(key, result)| Some((key, result.err()?))).collect();
+        for (key, refusal) in refused {
+            if let Ok(at) = self.at(key) {
+                self.ended(at, &refusal, turn);
+            }
+        }
+    }
+
+    fn expelled(&mut self, refusal: &Refusal, turn: &mut Turn<'_, Done>) {
+        while let Some(last) = self.live.last() {
+            let refusal = refusal.clone().with("cursor", last.subscription.cursor().to_string());
+            self.ended(self.live.len() - 1, &refusal, turn);
+        }
+        turn.close(self.closing(&CloseReason::Refused(refusal)));
+    }
+
+    fn following(&self) -> Vec<Following> {
+        self.live.iter().map(|live| following(&live.name(), &live.subscription, &self.app.hub)).collect()
+    }
+
+    fn unsubscribe(&mut self, id: &str, turn: &mut Turn<'_, Done>) -> bool {
+        let Some(at) = self.live.iter().position(|live| live.name() == id) else { return false };
+        let position = self.live.get(at).map(|live| live.subscription.cursor().to_string());
+        self.ended(at, &unsubscribed().with("cursor", position.unwrap_or_default()), turn);
+        true
+    }
+}
+
+/// A subscription that began under an older grant or view, under the one in force.
+fn readmitted(
+    subscribed: Result<Subscription, Refusal>,
+    generation: u32,
+    turn: &mut Turn<'_, Done>,
+) -> Result<Subscription, Refusal> {
+    let mut subscription = subscribed?;
+    if generation != turn.caller().generation()
+        && let Some(principal) = turn.caller().principal()
+    {
+        subscription.readmit(principal)?;
+    }
+    Ok(subscription)
 }

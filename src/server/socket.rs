@@ -1,15 +1,18 @@
 //! One WebSocket, the same for every protocol spoken over it: a task reads it, a delivery thread writes payloads to it.
 //!
 //! Flow: text from the peer goes to the [`Speaker`]; payloads of the mailbox go through the speaker to the peer, many frames a
-//! write.
+//! write. Orders for the connection (drain, review of its principal, an administrator's) come through its directory line.
 //! Invariants: task and thread have the conversation in turn, by its lock; the thread never waits for the task, and a bell that
-//! found the lock taken rings again; payloads are taken only when the socket has taken all that was written before; a socket
-//! that takes nothing for the write deadline is closed, and one that does not read its answers is not read either; a peer
-//! that sends nothing is found by pings; the last frame is a close frame, and the peer gets two seconds to answer it.
+//! found the lock taken rings again; payloads are taken only when the socket has taken all that was written before, and not
+//! before orders; a socket that takes nothing for the write deadline is closed, and one that does not read its answers is not
+//! read either; a peer that sends nothing is found by pings; the last frame is a close frame, and the peer gets two seconds to
+//! answer it.
 
 use super::{
     App,
+    caller::{Caller, Change},
     delivery::{Bell, Outlet},
+    directory::{Line, Question, disconnected},
     jobs::Jobs,
     scratch::Scratch,
     wire::{Frames, Unreadable, Wire},
@@ -18,6 +21,7 @@ use crate::{
     error::{Code, Refusal},
     event::Cursor,
     fanout::{Delivery, Key, Mailbox},
+    graphql::Following,
     metrics::Counted,
     protocol::{CloseReason, Closing},
 };
@@ -35,7 +39,6 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_util::sync::WaitForCancellationFuture;
 
 /// So many bytes of payloads are taken for one write.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -72,6 +75,20 @@ pub(super) trait Speaker: Send {
     /// The peer did not introduce itself in time.
     fn introduction_missing(&mut self, turn: &mut Turn<'_, Self::Done>);
 
+    /// The grant or the view is another: what lives goes on under the new one, or ends where that does not allow it.
+    fn readmit(&mut self, turn: &mut Turn<'_, Self::Done>);
+
+    /// The peer is not welcome any more: its last words and the end.
+    fn expelled(&mut self, refusal: &Refusal, turn: &mut Turn<'_, Self::Done>) {
+        turn.close(self.closing(&CloseReason::Refused(refusal)));
+    }
+
+    /// What is followed, for administrators.
+    fn following(&self) -> Vec<Following>;
+
+    /// An administrator ends a subscription; says whether there was one.
+    fn unsubscribe(&mut self, id: &str, turn: &mut Turn<'_, Self::Done>) -> bool;
+
     /// Everything that matches up to here has gone out, for all subscriptions; `None` without any.
     fn position(&self) -> Option<Cursor>;
 
@@ -86,6 +103,7 @@ pub(super) trait Speaker: Send {
 pub(super) struct Turn<'a, D> {
     frames: &'a mut Frames,
     jobs: &'a mut Jobs<D>,
+    caller: &'a mut Caller,
     closing: &'a mut Option<Closing>,
 }
 
@@ -108,6 +126,11 @@ impl<D> Turn<'_, D> {
     /// Closes after what was sent.
     pub(super) fn close(&mut self, closing: Closing) {
         self.closing.get_or_insert(closing);
+    }
+
+    /// Who is at the other end.
+    pub(super) fn caller(&mut self) -> &mut Caller {
+        self.caller
     }
 
     /// The running jobs.
@@ -141,22 +164,31 @@ struct Talk<S: Speaker> {
     wire: Wire,
     speaker: S,
     mailbox: Arc<Mailbox>,
+    line: Line,
+    caller: Caller,
     jobs: Jobs<S::Done>,
     heard: Instant,
     opened: Instant,
     pinged: Instant,
     /// As the mailbox knows it.
     is_blocked: bool,
+    /// There may be payloads that were left for the task to let go.
+    wants_bell: bool,
     /// Found by the thread that writes, for the task.
     ended: Option<End>,
     app: App,
 }
 
 /// Runs a connection to its end.
-pub(super) async fn run<S: Speaker + 'static>(app: App, wire: Wire, mailbox: Arc<Mailbox>, speaker: S) {
+pub(super) async fn run<S: Speaker + 'static>(
+    app: App,
+    wire: Wire,
+    mailbox: Arc<Mailbox>,
+    line: Line,
+    speaker: S,
+) {
     let _counted = Counted::new(&app.hub.metrics().connections_open);
-    let drain = app.drain.clone();
-    let talk = Talk::new(app.clone(), wire, Arc::clone(&mailbox), speaker);
+    let talk = Talk::new(app.clone(), wire, Arc::clone(&mailbox), line, speaker);
     let connection = Arc::new(Connection {
         talk: Mutex::new(Some(talk)),
         mailbox,
@@ -165,7 +197,7 @@ pub(super) async fn run<S: Speaker + 'static>(app: App, wire: Wire, mailbox: Arc
     });
     let outlet: Weak<dyn Outlet> = Arc::downgrade(&connection) as Weak<dyn Outlet>;
     let bell = app.deliveries.bell(outlet);
-    let end = connection.converse(&bell, drain.cancelled()).await;
+    let end = connection.converse(&bell).await;
     let talk = connection.lock().take();
     if let (End::Close(closing), Some(talk)) = (end, talk) {
         close(talk.wire, closing).await;
@@ -173,30 +205,26 @@ pub(super) async fn run<S: Speaker + 'static>(app: App, wire: Wire, mailbox: Arc
 }
 
 impl<S: Speaker> Connection<S> {
-    async fn converse(&self, bell: &Arc<Bell>, drain: WaitForCancellationFuture<'_>) -> End {
+    async fn converse(&self, bell: &Arc<Bell>) -> End {
         if let Some(end) = self.lock().as_mut().and_then(|talk| talk.turn(Speaker::opened)) {
             return end;
         }
         // From the first ring on the mailbox knows the bell.
         bell.wake_by_ref();
-        // These live as long as the loop: to look at them again costs little, to make them anew does not.
-        let mut drain = pin!(drain);
+        // Lives as long as the loop: to look at it again costs little, to make it anew does not.
         let mut alarm = Alarm { sleep: pin!(sleep_until(Instant::now())), set_for: None };
         poll_fn(|context| {
             self.task.register(context.waker());
-            if drain.as_mut().poll(context).is_ready() {
-                let closing = self.lock().as_ref().map(|talk| talk.speaker.closing(&CloseReason::Draining));
-                return Poll::Ready(closing.map_or(End::Gone, End::Close));
-            }
-            let (ended, has_drained) = match self.lock().as_mut() {
+            let (ended, wants_bell) = match self.lock().as_mut() {
                 Some(talk) => {
                     let was_blocked = talk.is_blocked;
                     let ended = talk.poll(context, &mut alarm);
-                    (ended, was_blocked && !talk.is_blocked)
+                    let has_drained = was_blocked && !talk.is_blocked;
+                    (ended, std::mem::take(&mut talk.wants_bell) || has_drained)
                 }
                 None => (Poll::Ready(End::Gone), false),
             };
-            if self.is_missed.swap(false, Ordering::SeqCst) || has_drained {
+            if self.is_missed.swap(false, Ordering::SeqCst) || wants_bell {
                 bell.wake_by_ref();
             }
             ended
@@ -233,8 +261,8 @@ impl<S: Speaker> Outlet for Connection<S> {
     fn write(&self, bell: &Waker, scratch: &mut Scratch) -> bool {
         let Some(mut guard) = self.try_lock() else { return false };
         let Some(talk) = guard.as_mut() else { return false };
-        // When the socket has taken what waits, the task rings.
-        if talk.is_blocked || talk.ended.is_some() {
+        // When the socket has taken what waits, and when orders are carried out, the task rings.
+        if talk.is_blocked || talk.ended.is_some() || self.mailbox.is_called() {
             return false;
         }
         if self.mailbox.poll_ready(&mut Context::from_waker(bell)).is_pending() {
@@ -271,17 +299,30 @@ impl Alarm<'_> {
 
 /// What happens next.
 enum Next<D> {
+    Called,
     Done(D),
     Received(Option<Result<Message, Unreadable>>),
     Drained(io::Result<()>),
 }
 
 impl<S: Speaker> Talk<S> {
-    fn new(app: App, wire: Wire, mailbox: Arc<Mailbox>, speaker: S) -> Self {
+    fn new(app: App, wire: Wire, mailbox: Arc<Mailbox>, line: Line, speaker: S) -> Self {
         let now = Instant::now();
-        let (heard, opened, pinged) = (now, now, now);
-        let jobs = Jobs::new();
-        Talk { wire, speaker, mailbox, jobs, heard, opened, pinged, is_blocked: false, ended: None, app }
+        Talk {
+            wire,
+            speaker,
+            mailbox,
+            line,
+            caller: Caller::nobody(),
+            jobs: Jobs::new(),
+            heard: now,
+            opened: now,
+            pinged: now,
+            is_blocked: false,
+            wants_bell: false,
+            ended: None,
+            app,
+        }
     }
 
     /// Does what there is to do but writing payloads.
@@ -291,6 +332,10 @@ impl<S: Speaker> Talk<S> {
                 return Poll::Ready(end);
             }
             let ended = match self.poll_next(context) {
+                Poll::Ready(Next::Called) => {
+                    self.wants_bell = true;
+                    self.called()
+                }
                 Poll::Ready(Next::Done(done)) => self.turn(|speaker, turn| speaker.done(done, turn)),
                 Poll::Ready(Next::Received(message)) => self.received(message),
                 Poll::Ready(Next::Drained(Ok(()))) => {
@@ -310,6 +355,10 @@ impl<S: Speaker> Talk<S> {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next<S::Done>> {
+        // The one place where the task waits for orders; it touches nothing that other connections touch.
+        if self.mailbox.poll_called(context).is_ready() {
+            return Poll::Ready(Next::Called);
+        }
         if self.wire.backlog_bytes() < BACKLOG_BYTES_MAX {
             if let Poll::Ready(done) = self.jobs.poll_next(context) {
                 return Poll::Ready(Next::Done(done));
@@ -333,6 +382,51 @@ impl<S: Speaker> Talk<S> {
             deliveries.drain(..).for_each(|(key, delivery)| speaker.delivered(key, delivery, turn));
         });
         (ended, has_more)
+    }
+
+    /// Does what was ordered.
+    fn called(&mut self) -> Option<End> {
+        let orders = self.line.orders();
+        if orders.drains {
+            return Some(End::Close(self.speaker.closing(&CloseReason::Draining)));
+        }
+        if orders.ends {
+            return Some(self.expel(&disconnected()));
+        }
+        if orders.reviews {
+            match self.caller.review(&self.app.authority) {
+                Err(refusal) => return Some(self.expel(&refusal)),
+                Ok(Change::None) => {}
+                Ok(Change::Readmit) => {
+                    if let Some(end) = self.turn(Speaker::readmit) {
+                        return Some(end);
+                    }
+                }
+            }
+        }
+        orders.questions.into_iter().find_map(|question| self.answer(question))
+    }
+
+    fn answer(&mut self, question: Question) -> Option<End> {
+        match question {
+            // Whoever asked may be gone.
+            Question::Subscriptions(asker) => {
+                let _ = asker.send(self.speaker.following());
+                None
+            }
+            Question::Unsubscribe(id, asker) => {
+                let mut was_there = false;
+                let end = self.turn(|speaker, turn| was_there = speaker.unsubscribe(&id, turn));
+                let _ = asker.send(was_there);
+                end
+            }
+        }
+    }
+
+    /// Ends the connection of a peer that is not welcome any more.
+    fn expel(&mut self, refusal: &Refusal) -> End {
+        let end = self.turn(|speaker, turn| speaker.expelled(refusal, turn));
+        end.unwrap_or_else(|| End::Close(self.speaker.closing(&CloseReason::Refused(refusal))))
     }
 
     fn received(&mut self, message: Option<Result<Message, Unreadable>>) -> Option<End> {
@@ -373,6 +467,9 @@ impl<S: Speaker> Talk<S> {
     }
 
     fn timer(&mut self) -> Option<End> {
+        if let Some(refusal) = self.caller.expired() {
+            return Some(self.expel(&refusal));
+        }
         let now = Instant::now();
         if self.speaker.introduction_due().is_some_and(|due| now >= self.opened + due) {
             return self.turn(Speaker::introduction_missing);
@@ -417,7 +514,8 @@ impl<S: Speaker> Talk<S> {
     /// When the timer has something to do next.
     fn deadline(&self) -> Instant {
         let introduction = self.speaker.introduction_due().map(|due| self.opened + due);
-        let others = [introduction, self.stall_due(), self.message_due()].into_iter().flatten();
+        let others =
+            [introduction, self.stall_due(), self.message_due(), self.caller.due()].into_iter().flatten();
         others.fold(self.ping_due().min(self.silence_due()), Instant::min)
     }
 
@@ -433,11 +531,15 @@ impl<S: Speaker> Talk<S> {
         act: impl FnOnce(&mut S, &mut Turn<'_, S::Done>),
     ) -> Option<End> {
         let mut closing = None;
-        act(&mut self.speaker, &mut Turn { frames, jobs: &mut self.jobs, closing: &mut closing });
+        let (jobs, caller) = (&mut self.jobs, &mut self.caller);
+        act(&mut self.speaker, &mut Turn { frames, jobs, caller, closing: &mut closing });
         if !frames.is_empty() && self.wire.write(frames).is_err() {
             return Some(End::Gone);
         }
         self.note_backlog();
+        if let Some(principal) = self.caller.news() {
+            self.line.identify(principal);
+        }
         closing.map(End::Close)
     }
 

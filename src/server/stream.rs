@@ -2,11 +2,18 @@
 //! of a body of it.
 //!
 //! Invariants: one piece carries all that waits, up to 64 KiB, and the next is made when the peer has taken it, so what waits
-//! for a slow peer is bounded by its mailbox; after a while of silence something is said; when the server drains the
-//! response ends in order; when the peer goes the body is dropped, and with it every operation, at once.
+//! for a slow peer is bounded by its mailbox; after a while of silence something is said; orders go before payloads; when the
+//! server drains, or the caller's credential ends, the response ends in order and says where; when the peer goes the body is dropped, and with it every operation, at once.
 //! Not here: a peer that takes nothing of its socket (`write_deadline`).
 
-use super::{App, door::Admission, operations::Operations, problem::Problem, reservations::Seat};
+use super::{
+    App,
+    directory::{Line, Question, disconnected},
+    door::Admission,
+    operations::{Operations, Woken},
+    problem::Problem,
+    reservations::Seat,
+};
 use crate::{
     auth::limits::Seat as Place,
     error::{Code, Refusal},
@@ -20,7 +27,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::stream::unfold;
-use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::OwnedSemaphorePermit,
     task::AbortHandle,
@@ -39,6 +46,7 @@ pub(super) struct EventStream {
     app: App,
     streaming: Streaming,
     operations: Arc<Operations>,
+    line: Line,
     /// The first words, until they are said.
     opening: Option<String>,
     silence: Pin<Box<Sleep>>,
@@ -56,6 +64,7 @@ pub(super) struct Share {
     _place: Option<Place>,
     /// Are there other responses on the connection at the same time?
     is_multiplexed: bool,
+    peer: Option<SocketAddr>,
 }
 
 /// One of the connection's subscriptions for a streaming response. Fails with `TOO_MANY`.
@@ -67,7 +76,9 @@ pub(super) fn share(parts: &Parts) -> Result<Share, Problem> {
     let subscription = subscription.ok_or_else(|| {
         Refusal::new(Code::TooMany, "the connection has as many streams as it may have subscriptions")
     })?;
-    Ok(Share { _subscription: subscription, _place: place, is_multiplexed: parts.version == Version::HTTP_2 })
+    let peer = admission.map(Admission::peer);
+    let is_multiplexed = parts.version == Version::HTTP_2;
+    Ok(Share { _subscription: subscription, _place: place, is_multiplexed, peer })
 }
 
 impl EventStream {
@@ -80,12 +91,14 @@ impl EventStream {
         seat: Option<Seat>,
     ) -> Self {
         operations.taken();
+        let line = operations.register(app, streaming, share.peer);
         let watch =
             share.is_multiplexed.then(|| app.tracker.spawn(watch(app.clone(), Arc::clone(&operations))));
         EventStream {
             app: app.clone(),
             streaming,
             operations,
+            line,
             watch: watch.map(|task| task.abort_handle()),
             opening: None,
             silence: Box::pin(sleep(heartbeat_interval(app))),
@@ -140,21 +153,22 @@ impl EventStream {
             if self.is_over {
                 return None;
             }
-            if self.app.drain.is_cancelled() {
-                self.drained(&mut out);
+            if let Some(refusal) = self.operations.expired() {
+                self.expel(&refusal, &mut out);
                 break;
             }
             // Borrowed one by one, so that the wait can be left for another.
-            let EventStream { app, operations, silence, .. } = &mut *self;
+            let EventStream { operations, silence, .. } = &mut *self;
             tokio::select! {
                 biased;
-                () = operations.ready() => self.take(&mut out),
-                () = app.drain.cancelled() => {}
-                () = silence => self.heartbeat(&mut out),
+                woken = operations.ready() => match woken {
+                    Woken::Called => self.called(&mut out),
+                    Woken::Words => self.take(&mut out),
+                },
+                () = silence => self.silent(&mut out),
             }
         }
-        let due = Instant::now() + heartbeat_interval(&self.app);
-        self.silence.as_mut().reset(due);
+        self.rest();
         self.operations.taken();
         (!out.is_empty()).then(|| Bytes::from(out))
     }
@@ -164,6 +178,53 @@ impl EventStream {
         // A response of many operations waits for more of them.
         let waits = self.streaming == Streaming::GraphqlSseShared;
         self.is_over = self.operations.is_closed() || (!waits && self.operations.is_idle());
+    }
+
+    /// Does what was ordered.
+    fn called(&mut self, out: &mut String) {
+        let orders = self.line.orders();
+        if orders.drains {
+            self.drained(out);
+            return;
+        }
+        if orders.ends {
+            self.expel(&disconnected(), out);
+            return;
+        }
+        if orders.reviews
+            && let Err(refusal) = self.operations.review(&self.app.authority)
+        {
+            self.expel(&refusal, out);
+            return;
+        }
+        for question in orders.questions {
+            // Whoever asked may be gone.
+            let _ = match question {
+                Question::Subscriptions(asker) => asker.send(self.operations.following()).is_ok(),
+                Question::Unsubscribe(id, asker) => asker.send(self.operations.unsubscribe(&id)).is_ok(),
+            };
+        }
+    }
+
+    /// The response ends for a caller who is not welcome any more.
+    fn expel(&mut self, refusal: &Refusal, out: &mut String) {
+        self.operations.expel(refusal);
+        self.take(out);
+        self.is_over = true;
+    }
+
+    /// The time without a word is over, or that of the caller's credential.
+    fn silent(&mut self, out: &mut String) {
+        if self.operations.expired().is_none() {
+            self.heartbeat(out);
+        }
+    }
+
+    /// Begins another time without a word.
+    fn rest(&mut self) {
+        let silence = Instant::now() + heartbeat_interval(&self.app);
+        let due = self.operations.due().map_or(silence, |due| silence.min(due));
+        self.silence.as_mut().reset(due);
     }
 
     fn heartbeat(&mut self, out: &mut String) {

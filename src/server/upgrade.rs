@@ -1,10 +1,11 @@
 //! From an HTTP request to a WebSocket: who may open one, and which protocol is spoken (RFC 6455, section 4.2).
 //!
-//! Invariants: the subprotocol is chosen once, for the answer and for the
+//! Invariants: a credential in the handshake is good, or there is no WebSocket; the subprotocol is chosen once, for the answer and for the
 //! session; a peer that offers none that we speak is told 4406.
 
 use super::{
     App,
+    credential::{self, Introduced},
     door::Admission,
     graphql_ws::GraphqlSpeaker,
     problem::Problem,
@@ -24,7 +25,7 @@ use axum::{
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 use tokio::net::TcpStream;
 
 /// 16 bytes in base64.
@@ -32,8 +33,8 @@ const KEY_BYTES: usize = 24;
 
 /// Opens a WebSocket that speaks a GraphQL dialect.
 pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
-    let handshake = match Handshake::begin(parts) {
-        Ok(handshake) => handshake,
+    let (handshake, introduced) = match begin(&app, parts).await {
+        Ok(begun) => begun,
         Err(problem) => return problem.into_response(),
     };
     let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
@@ -41,25 +42,47 @@ pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
         offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim);
     match protocol::negotiate(offered) {
         None => handshake.finish(app, None, refuse_subprotocol),
-        Some(dialect) => handshake.finish(app, Some(dialect.name()), move |app, wire| {
-            serve(app, wire, move |app, mailbox| GraphqlSpeaker::new(app, dialect, mailbox))
-        }),
+        Some(dialect) => {
+            let peer = handshake.peer();
+            handshake.finish(app, Some(dialect.name()), move |app, wire| {
+                let speaker =
+                    move |app: &App, mailbox| GraphqlSpeaker::new(app, dialect, mailbox, introduced);
+                serve(app, wire, (dialect.name(), peer), speaker)
+            })
+        }
     }
 }
 
 /// Opens a WebSocket that speaks JSON-RPC.
 pub(super) async fn rpc(app: App, parts: &mut Parts) -> Response {
-    match Handshake::begin(parts) {
-        Ok(handshake) => handshake.finish(app, None, |app, wire| serve(app, wire, RpcSpeaker::new)),
+    match begin(&app, parts).await {
+        Ok((handshake, introduced)) => {
+            let peer = handshake.peer();
+            handshake.finish(app, None, move |app, wire| {
+                let speaker = move |app: &App, mailbox| RpcSpeaker::new(app, mailbox, introduced);
+                serve(app, wire, ("json-rpc", peer), speaker)
+            })
+        }
         Err(problem) => problem.into_response(),
     }
 }
 
+async fn begin(app: &App, parts: &mut Parts) -> Result<(Handshake, Option<Introduced>), Problem> {
+    let handshake = Handshake::begin(parts)?;
+    Ok((handshake, credential::of_handshake(app, parts).await?))
+}
+
 /// Runs a connection to its end.
-async fn serve<S: Speaker + 'static>(app: App, wire: Wire, speaker: impl FnOnce(&App, Arc<Mailbox>) -> S) {
+async fn serve<S: Speaker + 'static>(
+    app: App,
+    wire: Wire,
+    (protocol, peer): (&'static str, Option<SocketAddr>),
+    speaker: impl FnOnce(&App, Arc<Mailbox>) -> S,
+) {
     let mailbox = Arc::new(Mailbox::new(app.options.mailbox_bytes_max));
+    let line = app.directory.register(protocol, peer, &mailbox);
     let speaker = speaker(&app, Arc::clone(&mailbox));
-    socket::run(app, wire, mailbox, speaker).await;
+    socket::run(app, wire, mailbox, line, speaker).await;
 }
 
 /// The server's side of an opening handshake (RFC 6455, section 4.2).
@@ -95,6 +118,10 @@ impl Handshake {
         let admission = parts.extensions.remove::<Admission>();
         let seat = admission.as_ref().map(|admission| admission.seat(&parts.headers)).transpose()?;
         Ok(Handshake { accept, on_upgrade, admission, seat: seat.flatten() })
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.admission.as_ref().map(Admission::peer)
     }
 
     /// Switches protocols and goes on with `run`; until that ends the socket keeps its share of the connections allowed.

@@ -2,6 +2,7 @@
 
 use crate::support::{TestServer, get, post_json, request};
 use fanfare::{
+    auth::{self, Authority, token::KeyDraft},
     bus::{self, Bus},
     event::Limits,
     fanout::Fanout,
@@ -9,7 +10,7 @@ use fanfare::{
     hub::Hub,
     log::{MemoryLog, MemoryOptions},
     metrics::Metrics,
-    server::{self, App},
+    server::{self, App, Rooms},
 };
 use reqwest::{Client, Method};
 use serde_json::json;
@@ -160,11 +161,12 @@ async fn closed(options: server::Options) -> (String, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
-    let app = App::new(
-        (hub, fanout, schema),
-        tokio::runtime::Handle::current(),
-        server::Options { is_open: false, ..options },
-    );
+    let mut key = KeyDraft::default();
+    key.issuer = Some("https://login.test".to_owned());
+    key.audience = Some("fanfare".to_owned());
+    key.secret = Some("w8KfZ3qTn1vXsY5uRb7cGd2eHj4kLm6P".into());
+    let authority = Authority::new(auth::Options { keys: vec![key], ..auth::Options::default() }).unwrap();
+    let app = App::new(Rooms { authority, ..Rooms::open(hub, fanout, schema) }, options);
     tokio::spawn(server::run(listener, app, async { drop(stopped.await) }));
     (url, stop)
 }

@@ -10,7 +10,7 @@ use fanfare::{
     hub::Hub,
     log::{MemoryLog, MemoryOptions},
     metrics::Metrics,
-    server::{self, App},
+    server::{self, App, Rooms},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -298,7 +298,7 @@ async fn forgetful(events_max: usize) -> (String, Hub, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/events", listener.local_addr().unwrap());
     let (stop, stopped) = oneshot::channel::<()>();
-    let app = App::new((hub.clone(), fanout, schema), tokio::runtime::Handle::current(), options);
+    let app = App::new(Rooms::open(hub.clone(), fanout, schema), options);
     tokio::spawn(server::run(listener, app, async { drop(stopped.await) }));
     (url, hub, stop)
 }

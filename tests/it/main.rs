@@ -7,6 +7,10 @@
     reason = "a test ends by a panic; what it did not expect is a failure"
 )]
 
+/// Who is let in: credentials at every way in, and what is refused.
+mod access;
+/// What administrators see and end.
+mod administration;
 /// The transcripts of `tests/conformance`, over a socket.
 mod audit;
 /// What pages in a browser may do.
@@ -34,6 +38,8 @@ mod resume;
 mod retention;
 /// JSON-RPC over POST and WebSocket.
 mod rpc;
+/// While connected: expiry, renewal, revocation, another policy.
+mod sessions;
 /// Connections: limits, slow readers, the end of the server.
 mod sockets;
 /// GraphQL in streaming responses: event streams and multipart.

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     error::{Code, Refusal, excerpt},
     event::{Cursor, Draft, EventFilter, FilterDraft, Overflow, StartDraft, StartPosition},
+    protocol::credential::Token,
 };
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ use std::collections::BTreeMap;
 pub const EVENTS_MAX: usize = 1_000;
 
 /// The names of all methods, in the order of the documentation.
-pub const METHODS: [&str; 10] = [
+pub const METHODS: [&str; 11] = [
+    "gateway.authenticate",
     "gateway.subscribe",
     "gateway.unsubscribe",
     "gateway.subscription",
@@ -54,6 +56,11 @@ pub enum Page {
 /// A call that makes sense: travels from here to `server`, which does it.
 #[derive(Clone, Debug)]
 pub enum Method {
+    /// Say who the caller is, or renew what it said.
+    GatewayAuthenticate {
+        /// The token.
+        token: Token,
+    },
     /// Replace the connection's gateway filter.
     GatewaySubscribe {
         /// The new filter.
@@ -107,6 +114,7 @@ impl Method {
     /// Reads the method and the parameters of a call.
     pub fn parse(call: &Call<'_>) -> Result<Self, RpcError> {
         let parse: fn(&Params<'_>) -> Result<Method, Refusal> = match call.method.as_str() {
+            "gateway.authenticate" => gateway_authenticate,
             "gateway.subscribe" => gateway_subscribe,
             "gateway.unsubscribe" => |params| params.only(&[]).map(|()| Method::GatewayUnsubscribe),
             "gateway.subscription" => |params| params.only(&[]).map(|()| Method::GatewaySubscription),
@@ -130,7 +138,8 @@ impl Method {
     /// Does it concern a connection? Over POST there is none; answer with [`Method::needs_socket_error`].
     pub fn needs_socket(&self) -> bool {
         match self {
-            Method::GatewaySubscribe { .. }
+            Method::GatewayAuthenticate { .. }
+            | Method::GatewaySubscribe { .. }
             | Method::GatewayUnsubscribe
             | Method::GatewaySubscription
             | Method::EventsSubscribe { .. }
@@ -148,6 +157,18 @@ impl Method {
         let message =
             format!("{name} needs a WebSocket: connect to this path with an upgrade and call it there");
         RpcError { number: -32600, ..RpcError::from(&Refusal::new(Code::BadRequest, message)) }
+    }
+}
+
+fn gateway_authenticate(params: &Params<'_>) -> Result<Method, Refusal> {
+    params.only(&["token"])?;
+    // Not by `read`, whose refusal would show what was given.
+    let given: Option<String> = serde_json::from_str(params.required("token")?).unwrap_or_default();
+    match given.as_deref().and_then(Token::read) {
+        Some(token) => Ok(Method::GatewayAuthenticate { token }),
+        None => {
+            Err(Refusal::new(Code::BadRequest, "token must be a string with a token").with("field", "token"))
+        }
     }
 }
 

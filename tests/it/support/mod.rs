@@ -1,9 +1,15 @@
 //! A real server on a free port, and a raw WebSocket and a raw event stream to speak to it.
 
+mod access;
+mod reader;
 mod server;
 mod socket;
 mod stream;
 
+pub(crate) use access::{Access, May};
+pub(crate) use reader::{
+    Given, PROTOCOLS, Publisher, Reader, SUBSCRIPTION, call, contiguous, ended, publish,
+};
 pub(crate) use server::{TestServer, post_json};
 pub(crate) use socket::{Frame, Socket};
 pub(crate) use stream::{Block, Stream, ask, get, request, sent, sse};

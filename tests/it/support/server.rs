@@ -2,10 +2,13 @@
 
 use fanfare::{
     Server,
+    auth::Authority,
     config::{Config, Store},
     event::{Cursor, Offset},
     fanout::Fanout,
+    graphql::Connections,
     hub::Hub,
+    server::Directory,
 };
 use serde_json::{Value, json};
 use std::{net::SocketAddr, path::Path, thread::JoinHandle, time::Duration};
@@ -17,8 +20,10 @@ pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     /// Its pipeline, to look inside.
     pub(crate) hub: Hub,
+    pub(crate) authority: Authority,
     /// Its fan-out, to look inside.
     pub(crate) fanout: Fanout,
+    directory: Directory,
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -52,13 +57,24 @@ impl TestServer {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let address = listener.local_addr().unwrap();
                 let server = Server::open(&config).unwrap();
-                started.send((address, server.hub().clone(), server.fanout().clone())).unwrap();
+                let rooms = (server.hub().clone(), server.fanout().clone(), server.directory().clone());
+                let rooms = (rooms, server.authority().clone());
+                started.send((address, rooms)).unwrap();
                 // A dropped sender ends the server as well.
                 server.run(listener, async { drop(ended.await) }).await.unwrap();
             });
         });
-        let (address, hub, fanout) = starting.recv().expect("the server must start");
-        TestServer { address, hub, fanout, shutdown: Some(shutdown), thread: Some(thread) }
+        let (address, ((hub, fanout, directory), authority)) =
+            starting.recv().expect("the server must start");
+        TestServer {
+            address,
+            hub,
+            fanout,
+            directory,
+            authority,
+            shutdown: Some(shutdown),
+            thread: Some(thread),
+        }
     }
 
     /// An address of this server.
@@ -132,6 +148,7 @@ impl Drop for TestServer {
         ended.expect("the server must end in order");
         let metrics = self.hub.metrics();
         assert_eq!(self.fanout.len(), (0, 0), "groups and members are left");
+        assert_eq!(self.directory.count(), 0, "somebody is still listed");
         assert_eq!(metrics.subscriptions_open.get(), 0, "subscriptions are left");
         assert_eq!(metrics.connections_open.get(), 0, "connections are left");
         assert_eq!(metrics.streams_open.get(), 0, "streams are left");

@@ -12,7 +12,7 @@ use tokio::{
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{
-        Message,
+        Error, Message,
         client::IntoClientRequest,
         protocol::{CloseFrame, Role},
     },
@@ -45,6 +45,51 @@ impl Socket {
             assert!(offered.contains(chosen.to_str().unwrap()));
         }
         Socket(socket)
+    }
+
+    /// Connects with a credential in the handshake; the status and the body where that is refused.
+    pub(crate) async fn connect_as(
+        server: &TestServer,
+        path: &str,
+        protocols: Option<&str>,
+        authorization: Option<&str>,
+    ) -> Result<Self, (u16, String, String)> {
+        let mut request = format!("ws://{}{path}", server.address).into_client_request().unwrap();
+        if let Some(protocols) = protocols {
+            request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
+        }
+        if let Some(authorization) = authorization {
+            request.headers_mut().insert("authorization", authorization.parse().unwrap());
+        }
+        match connect_async(request).await {
+            Ok((socket, _)) => Ok(Socket(socket)),
+            Err(Error::Http(response)) => {
+                let challenge = response.headers().get("www-authenticate");
+                let challenge = challenge.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+                let body = String::from_utf8(response.body().clone().unwrap_or_default()).unwrap();
+                Err((response.status().as_u16(), challenge, body))
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Connects with `graphql-transport-ws` and says by a token who it is.
+    pub(crate) async fn graphql_as(server: &TestServer, token: &str) -> Self {
+        let mut socket = Self::connect(server, "/graphql", Some("graphql-transport-ws")).await;
+        socket.send(json!({ "type": "connection_init", "payload": { "token": token } })).await;
+        assert_eq!(socket.next().await, Frame::Json(json!({ "type": "connection_ack" })));
+        socket
+    }
+
+    /// Connects to JSON-RPC and says by a token who it is.
+    pub(crate) async fn rpc_as(server: &TestServer, token: &str) -> Self {
+        let mut socket = Self::connect(server, "/rpc", None).await;
+        let params = json!({ "token": token });
+        socket
+            .send(json!({ "jsonrpc": "2.0", "id": 0, "method": "gateway.authenticate", "params": params }))
+            .await;
+        assert!(socket.json().await["result"]["subject"].is_string());
+        socket
     }
 
     /// Connects as a client that goes on although none of its subprotocols was chosen; a stricter one would hang up.

@@ -43,7 +43,7 @@ impl<'a> Judge<'a> {
                 return Err(format!("{:?} was refused: {end:?}", visit.asked));
             };
             if end.earliest <= Some(after) {
-                return Err(format!("the event after {after} was there: {end:?}"));
+                return Err(format!("the event after {after:?} was there: {end:?}"));
             }
             return expired(end, visit.bounds.0, *bounds);
         };
@@ -76,7 +76,7 @@ impl<'a> Judge<'a> {
         if offsets != expected {
             let at = offsets.iter().zip(expected).take_while(|(own, other)| own == other).count();
             return Err(format!(
-                "after {start} through {through}, delivery {at}: got {:?}, expected {:?}",
+                "after {start:?} through {through:?}, delivery {at}: got {:?}, expected {:?}",
                 offsets.get(at),
                 expected.get(at)
             ));
