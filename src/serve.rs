@@ -118,7 +118,7 @@ impl Server {
         }
         worker.abort();
         hub.close().await;
-        drop(threads);
+        threads.end().await;
         ended
     }
 }

@@ -5,7 +5,7 @@
 //! favours those on the way of a live event.
 //! Not here: the threads that write payloads (`server/delivery.rs`), the log's writer (`log`).
 
-use std::io;
+use std::{io, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// So many sockets that became readable are served before the next look at the rest.
@@ -13,6 +13,8 @@ const SOCKETS_AT_ONCE: usize = 64;
 /// Tasks that were woken by other threads, and those beyond what a thread's own queue holds, have every second turn. By itself
 /// the runtime gives them one turn in about ten while its own queue is never empty.
 const SHARED_QUEUE_INTERVAL: u32 = 2;
+/// So long the threads are waited for at the end of a server.
+const END_MAX: Duration = Duration::from_secs(1);
 /// What WebSockets ask for gives way to live events when a core is short: with this they have about a third of what others
 /// have (nice(2)), never nothing.
 #[cfg(target_os = "linux")]
@@ -43,6 +45,17 @@ impl Threads {
         Ok(Threads { sockets: Aside::start(&mut sockets)?, fanout: Aside::start(&mut fanout)? })
     }
 
+    /// Ends what still runs.
+    pub(crate) async fn end(mut self) {
+        let ended = tokio::task::spawn_blocking(move || {
+            self.sockets.end();
+            self.fanout.end();
+        });
+        if ended.await.is_err() {
+            tracing::error!("the server's threads have not ended as they should");
+        }
+    }
+
     /// Reads WebSockets, begins their operations, replays the log to them.
     pub(crate) fn sockets(&self) -> &Handle {
         self.sockets.handle()
@@ -64,12 +77,20 @@ impl Aside {
     }
 
     fn handle(&self) -> &Handle {
-        self.0.as_ref().expect("taken in drop only").handle()
+        self.0.as_ref().expect("taken at the end only").handle()
+    }
+
+    /// Ends its tasks; those that do not give way in time are left behind.
+    fn end(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(END_MAX);
+        }
     }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
+        // Whoever drops it may be a task, which must not wait.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
@@ -79,9 +100,7 @@ impl Drop for Aside {
 /// On Linux a thread has a nice value of its own; on other systems it is the process's, and stays as it is.
 fn give_way() {
     #[cfg(target_os = "linux")]
-    if let Err(error) =
-        rustix::process::nice(std::env::var("NICE").ok().and_then(|n| n.parse().ok()).unwrap_or(SOCKETS_NICE))
-    {
+    if let Err(error) = rustix::process::nice(SOCKETS_NICE) {
         tracing::debug!(%error, "a thread's priority stays as it is");
     }
 }

@@ -179,10 +179,12 @@ impl Policy {
         problems.0.into_iter().map(place).collect()
     }
 
+    /// With the masks of its roles.
     fn resolved(&self, all: Joined, subject: &str, origin: String) -> Result<Resolved, Refusal> {
-        let (roles, grant, notes) = all.granted(origin)?;
-        let view = self.masked.as_ref().map(|masks| masks.view(&roles, |role| self.knows(role)));
-        Ok(Resolved { subject: subject.into(), roles, grant, view: view.unwrap_or_else(View::whole), notes })
+        let granted = all.granted(subject, origin)?;
+        let Some(masks) = &self.masked else { return Ok(granted) };
+        let view = masks.view(&granted.roles, |role| self.knows(role));
+        Ok(Resolved { view, ..granted })
     }
 
     fn add_roles(
@@ -253,7 +255,7 @@ impl Joined {
         }
     }
 
-    fn granted(self, mut origin: String) -> Result<(Vec<Box<str>>, Grant, Vec<String>), Refusal> {
+    fn granted(self, subject: &str, mut origin: String) -> Result<Resolved, Refusal> {
         let count = self.roles.len();
         if count > ROLES_MAX {
             let allowed = format!("{ROLES_MAX} roles of one credential");
@@ -268,7 +270,13 @@ impl Joined {
             message: format!("{}; it comes from {origin}", refusal.message).into(),
             ..refusal.with("grant", origin.clone())
         })?;
-        Ok((self.roles.into_iter().collect(), grant.from_origin(&origin), self.notes))
+        Ok(Resolved {
+            subject: subject.into(),
+            roles: self.roles.into_iter().collect(),
+            grant: grant.from_origin(&origin),
+            view: View::whole(),
+            notes: self.notes,
+        })
     }
 }
 

@@ -105,7 +105,6 @@ impl Config {
                 .github_webhook_secret
                 .as_ref()
                 .map(|secret| Arc::from(secret.expose())),
-            ..server::Options::default()
         }
     }
 

@@ -114,7 +114,7 @@ async fn every_way_in_takes_a_good_credential() {
 #[tokio::test]
 async fn probes_pages_and_the_version_need_no_credential() {
     let server = Access::new().server();
-    for path in ["/health/live", "/health/ready", "/livez", "/readyz", "/healthz", "/version", "/graphiql"] {
+    for path in ["/health/live", "/health/ready", "/livez", "/readyz", "/healthz", "/version"] {
         assert_eq!(answered(request(&server, Method::GET, path)).await.status(), 200, "{path}");
     }
 }
@@ -255,7 +255,9 @@ async fn a_json_rpc_socket_gets_nothing_until_it_says_who_it_is() {
         assert_eq!(socket.json().await["error"]["code"], code);
     }
     socket.send(call(3, "gateway.authenticate", json!({ "token": token }))).await;
-    assert_eq!(socket.json().await["result"], json!({ "subject": "ada", "expires": null }));
+    let known = socket.json().await;
+    assert_eq!(known["result"]["subject"], "ada");
+    assert!(known["result"]["expires"].is_string(), "{known}");
     // The answer to a later call shows that the gateway's subscription has begun.
     socket.send(call(4, "gateway.subscription", json!({}))).await;
     assert!(socket.json().await["result"]["filter"].is_object());

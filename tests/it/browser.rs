@@ -1,6 +1,6 @@
 //! Pages in a browser: whose requests go through, who may read the answers, and what the web pages are told.
 
-use crate::support::{TestServer, get, post_json, request};
+use crate::support::{Access, May, TestServer, get, post_json, request};
 use fanfare::{
     auth::{self, Authority, token::KeyDraft},
     bus::{self, Bus},
@@ -150,33 +150,16 @@ async fn the_web_pages_are_closed_to_other_pages() {
     }
 }
 
-/// A server where not everybody may do everything.
-async fn closed(options: server::Options) -> (String, oneshot::Sender<()>) {
-    let bus = Bus::new(&bus::Options::default());
-    let ring = bus.clone();
-    let log = MemoryLog::open(MemoryOptions::default(), Box::new(move |batch| ring.publish(batch)));
-    let hub = Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default());
-    let (fanout, _) = Fanout::start(hub.clone(), &tokio::runtime::Handle::current());
-    let schema = graphql::schema(hub.clone(), &GraphqlOptions::default());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let mut key = KeyDraft::default();
-    key.issuer = Some("https://login.test".to_owned());
-    key.audience = Some("fanfare".to_owned());
-    key.secret = Some("w8KfZ3qTn1vXsY5uRb7cGd2eHj4kLm6P".into());
-    let authority = Authority::new(auth::Options { keys: vec![key], ..auth::Options::default() }).unwrap();
-    let app = App::new(Rooms { authority, ..Rooms::open(hub, fanout, schema) }, options);
-    tokio::spawn(server::run(listener, app, async { drop(stopped.await) }));
-    (url, stop)
-}
-
 #[tokio::test]
 async fn with_authentication_graphiql_and_introspection_are_off_unless_they_are_switched_on() {
-    let default = server::Options::default();
     for (switch, is_on) in [(None, false), (Some(true), true), (Some(false), false)] {
-        let (url, _stop) =
-            closed(server::Options { graphiql: switch, introspection: switch, ..default.clone() }).await;
+        let access = Access::new();
+        access.let_in_anonymous(May::All);
+        let server = access.server_with(|config| {
+            config.graphiql = switch;
+            config.introspection = switch;
+        });
+        let url = server.url("");
         let page = Client::new().get(format!("{url}/graphiql")).send().await.unwrap();
         assert_eq!(page.status() == 200, is_on, "{switch:?}");
         if !is_on {
