@@ -1,21 +1,8 @@
 //! Pages in a browser: whose requests go through, who may read the answers, and what the web pages are told.
 
 use crate::support::{Access, May, TestServer, get, post_json, request};
-use fanfare::{
-    auth::{self, Authority, token::KeyDraft},
-    bus::{self, Bus},
-    event::Limits,
-    fanout::Fanout,
-    graphql::{self, GraphqlOptions},
-    hub::Hub,
-    log::{MemoryLog, MemoryOptions},
-    metrics::Metrics,
-    server::{self, App, Rooms},
-};
 use reqwest::{Client, Method};
 use serde_json::json;
-use std::sync::Arc;
-use tokio::{net::TcpListener, sync::oneshot};
 
 const LISTED: &str = "https://app.example";
 const EVIL: &str = "https://evil.example";
