@@ -12,7 +12,7 @@ use quick_cache::{Weighter, sync::Cache};
 use std::sync::Arc;
 
 /// Pages with fewer events cost less to make than to keep.
-pub(super) const PAGE_EVENTS_MIN: usize = 32;
+const PAGE_EVENTS_MIN: usize = 32;
 
 /// What a page shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
