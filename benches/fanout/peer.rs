@@ -121,10 +121,14 @@ impl Peer for Fanfare {
         let mut arguments = words(&["serve", "--store", self.store, "--listen", "127.0.0.1:0", "--data-dir"]);
         arguments.push(data_dir.into());
         if self.asks_who {
-            // Loopback has no account of its own, but a principal has, and the one that publishes is not to be held back.
-            arguments.extend(words(&["--publishes-per-second", "off", "--publish-bytes-per-second", "off"]));
-            arguments.extend(words(&["--operations-per-second", "off", "--policy"]));
-            arguments.push(data_dir.join(access::POLICY_FILE).into());
+            // Loopback has no account, but a principal has, and the one that publishes is not to be held back.
+            let limits = ["operations_per_second", "publishes_per_second", "publish_bytes_per_second"];
+            for limit in limits {
+                arguments.extend(words(&["--set", &format!("{limit}=off")]));
+            }
+            let mut policy = OsString::from("policy=");
+            policy.push(data_dir.join(access::POLICY_FILE));
+            arguments.extend(["--set".into(), policy]);
         }
         Ok(Launch { program: place.fanfare.clone(), arguments, announced: Announced::InOutput })
     }
