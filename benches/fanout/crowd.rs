@@ -124,7 +124,7 @@ pub(crate) fn run(runtime: &Runtime, task: &str) -> Result<(), String> {
 }
 
 async fn catch_up(task: &Task) -> Result<Served, Failure> {
-    let mut subscribers = connect_all(&GraphqlWs, task.address, task.clients).await?;
+    let mut subscribers = connect_all(&GraphqlWs::Anonymous, task.address, task.clients).await?;
     println!("{CONNECTED}");
     // Nothing else runs here meanwhile, and the wait is shorter than the server's patience with a silent peer.
     let mut line = String::new();

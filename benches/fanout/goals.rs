@@ -119,6 +119,7 @@ pub(crate) fn judge(rows: &[Row], lines: &[Line]) -> Vec<Judged> {
 }
 
 const OURS: &str = "fanfare";
+const TOKENS: &str = "fanfare-tokens";
 const DISK: &str = "fanfare-sqlite";
 const ONE: &str = "1 in flight";
 const SOME: &str = "64 in flight";
@@ -126,6 +127,10 @@ const MANY: &str = "256 in flight";
 
 fn against(setting: &'static str, peer: &'static str) -> Found {
     Found::Ratio((setting, OURS, US_PER_DELIVERY), (setting, peer, US_PER_DELIVERY))
+}
+
+fn of_anonymous(setting: &'static str) -> Found {
+    Found::Ratio((setting, TOKENS, US_PER_DELIVERY), (setting, OURS, US_PER_DELIVERY))
 }
 
 const fn most(limit: f64) -> Option<Limit> {
@@ -157,6 +162,9 @@ fn fan_out_goals() -> Vec<Goal> {
         goal(identical, "256 in flight, of Redis's CPU", against(MANY, "redis"), most(1.0), most(0.8)),
         goal(identical, "1 in flight, of plain's CPU", against(ONE, "plain"), most(1.1), None),
         goal(identical, "1 in flight, of Redis's CPU", against(ONE, "redis"), None, most(1.0)),
+        goal(Row::Authenticated, "64 in flight, of the anonymous CPU", of_anonymous(SOME), most(1.1), None),
+        goal(Row::Authenticated, "256 in flight, of the anonymous CPU", of_anonymous(MANY), most(1.1), None),
+        goal(Row::Authenticated, "1 in flight, of the anonymous CPU", of_anonymous(ONE), most(1.1), None),
         goal(Row::Distinct, "of identical filters' CPU", filters, most(1.5), most(1.0)),
         goal(Row::Groups, "us CPU a delivery", groups, most(12.0), most(8.0)),
         goal(Row::Sparse, "many filters, of the CPU of few", sparse, most(1.5), None),
@@ -200,7 +208,7 @@ fn endurance_goals() -> Vec<Goal> {
         goal(
             Row::Hostile,
             "honest p99, during of before",
-            Number(("hostile", OURS, P99_RATIO)),
+            Number(("hostile", TOKENS, P99_RATIO)),
             most(1.5),
             None,
         ),

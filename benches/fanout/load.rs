@@ -152,6 +152,24 @@ impl Load {
         self.pace(rate, || Instant::now() >= end).await
     }
 
+    /// Publishes one by one until `end`: no more than `rate` a second, and never with `in_flight` that have not reached everybody,
+    /// so that it ends soon after. Gives how many.
+    pub(crate) async fn pace_until(
+        &mut self,
+        rate: f64,
+        in_flight: usize,
+        end: Instant,
+    ) -> Result<(usize, Tally), Failure> {
+        let (start, mut events) = (Instant::now(), 0);
+        while events == 0 || Instant::now() < end {
+            sleep_until(start + Duration::from_secs_f64(events as f64 / rate)).await;
+            self.ledger.room(in_flight).await?;
+            self.publisher.publish(1, Instant::now()).await?;
+            events += 1;
+        }
+        Ok((events, self.reached(events).await?))
+    }
+
     /// Publishes without subscribers, `batch` events a request, each answered before the next.
     pub(crate) async fn store(&mut self, events: usize, batch: usize) -> Result<(), Failure> {
         let mut left = events;

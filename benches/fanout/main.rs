@@ -5,6 +5,7 @@
 //! Invariants: numbers of a server that lost, repeated or reordered one delivery are not shown, and the bench fails.
 //! Not here: building the servers (`cargo build --release --examples` builds the peers).
 
+mod access;
 mod audience;
 mod crowd;
 mod dialect;

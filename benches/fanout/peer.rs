@@ -4,6 +4,7 @@
 //! Not here: the peers that are built from this repository (`benches/peers`).
 
 use crate::{
+    access,
     dialect::{Dialect, GraphqlWs, Nats, Redis},
     failure::Failure,
     machine::{Place, installed},
@@ -22,6 +23,11 @@ pub(crate) trait Peer: Debug + Sync {
 
     /// How subscribers and publishers speak to it.
     fn dialect(&self) -> &'static dyn Dialect;
+
+    /// Writes what the program is to find in its directory.
+    fn prepare(&self, _data_dir: &Path) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// The program with its arguments; fails when it is not installed.
     fn launch(&self, place: &Place, data_dir: &Path) -> Result<Launch, Failure>;
@@ -55,13 +61,27 @@ pub(crate) enum Announced {
 }
 
 /// Every peer, by name.
-pub(crate) const ALL: [&dyn Peer; 9] =
-    [&BARE, &PLAIN, &NAIVE, &GRAPHQL_WS, &NATS, &REDIS, &REDIS_STREAMS, &FANFARE, &FANFARE_SQLITE];
+pub(crate) const ALL: [&dyn Peer; 10] = [
+    &BARE,
+    &PLAIN,
+    &NAIVE,
+    &GRAPHQL_WS,
+    &NATS,
+    &REDIS,
+    &REDIS_STREAMS,
+    &FANFARE,
+    &FANFARE_SQLITE,
+    &FANFARE_TOKENS,
+];
 
 /// Fanfare with its log in memory.
-pub(crate) const FANFARE: Fanfare = Fanfare { name: "fanfare", store: "memory" };
+pub(crate) const FANFARE: Fanfare = Fanfare { name: "fanfare", store: "memory", asks_who: false };
 /// Fanfare with its log on disk.
-pub(crate) const FANFARE_SQLITE: Fanfare = Fanfare { name: "fanfare-sqlite", store: "sqlite" };
+pub(crate) const FANFARE_SQLITE: Fanfare =
+    Fanfare { name: "fanfare-sqlite", store: "sqlite", asks_who: false };
+/// Fanfare with its log in memory and with authentication: every connection has a token of its own.
+pub(crate) const FANFARE_TOKENS: Fanfare =
+    Fanfare { name: "fanfare-tokens", store: "memory", asks_who: true };
 /// Writes to sockets and nothing else.
 pub(crate) const BARE: Example = Example { name: "bare", example: "bare_writes", slowness: 1 };
 /// axum with small buffers and one shared text.
@@ -81,6 +101,7 @@ pub(crate) const GRAPHQL_WS: NodeServer = NodeServer;
 pub(crate) struct Fanfare {
     name: &'static str,
     store: &'static str,
+    asks_who: bool,
 }
 
 impl Peer for Fanfare {
@@ -89,12 +110,26 @@ impl Peer for Fanfare {
     }
 
     fn dialect(&self) -> &'static dyn Dialect {
-        &GraphqlWs
+        if self.asks_who { &GraphqlWs::WithTokens } else { &GraphqlWs::Anonymous }
+    }
+
+    fn prepare(&self, data_dir: &Path) -> Result<(), Failure> {
+        if self.asks_who { access::write(data_dir) } else { Ok(()) }
     }
 
     fn launch(&self, place: &Place, data_dir: &Path) -> Result<Launch, Failure> {
         let mut arguments = words(&["serve", "--store", self.store, "--listen", "127.0.0.1:0", "--data-dir"]);
         arguments.push(data_dir.into());
+        if self.asks_who {
+            // Loopback has no account, but a principal has, and the one that publishes is not to be held back.
+            let limits = ["operations_per_second", "publishes_per_second", "publish_bytes_per_second"];
+            for limit in limits {
+                arguments.extend(words(&["--set", &format!("{limit}=off")]));
+            }
+            let mut policy = OsString::from("policy=");
+            policy.push(data_dir.join(access::POLICY_FILE));
+            arguments.extend(["--set".into(), policy]);
+        }
         Ok(Launch { program: place.fanfare.clone(), arguments, announced: Announced::InOutput })
     }
 }
@@ -113,7 +148,7 @@ impl Peer for Example {
     }
 
     fn dialect(&self) -> &'static dyn Dialect {
-        &GraphqlWs
+        &GraphqlWs::Anonymous
     }
 
     fn launch(&self, place: &Place, _data_dir: &Path) -> Result<Launch, Failure> {
@@ -190,7 +225,7 @@ impl Peer for NodeServer {
     }
 
     fn dialect(&self) -> &'static dyn Dialect {
-        &GraphqlWs
+        &GraphqlWs::Anonymous
     }
 
     fn launch(&self, _place: &Place, _data_dir: &Path) -> Result<Launch, Failure> {

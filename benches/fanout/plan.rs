@@ -4,10 +4,11 @@
 
 use crate::{
     machine::Place,
+    mob::Attack,
     peer::{ALL, Peer},
     rows::Row,
 };
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 
 /// Measures what Fanfare costs, beside its peers.
@@ -40,6 +41,9 @@ pub(crate) struct Options {
     /// Padding of each event; 67 makes messages of about 250 bytes.
     #[arg(long, default_value_t = 67)]
     padding_bytes: usize,
+    /// What the mob of the row `hostile` does [default: everything at once].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    attacks: Vec<Attack>,
     /// How long the soak lasts [default: 600, quick: 10].
     #[arg(long)]
     soak_s: Option<u64>,
@@ -96,6 +100,7 @@ pub(crate) struct Plan {
     pub(crate) live_subscribers: usize,
     pub(crate) live_rate: f64,
     pub(crate) honest_subscribers: usize,
+    pub(crate) attacks: Vec<Attack>,
     /// Hostile peers that never finish their request, and of each other kind.
     pub(crate) slow_peers: usize,
     pub(crate) hostile_each: usize,
@@ -153,6 +158,11 @@ impl Plan {
             live_subscribers: of(200, 50),
             live_rate: 100.0,
             honest_subscribers: of(500, 50),
+            attacks: if options.attacks.is_empty() {
+                Attack::value_variants().to_vec()
+            } else {
+                options.attacks.clone()
+            },
             slow_peers: of(2000, 200),
             hostile_each: of(8, 2),
             hostile_window: seconds(15, 3),

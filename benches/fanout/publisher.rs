@@ -43,7 +43,7 @@ impl Publisher {
     ) -> Result<Self, Failure> {
         let mut wire = Wire::connect(address).await?;
         if dialect.greets_publishers() {
-            dialect.greet(&mut wire).await?;
+            dialect.greet(&mut wire, "publisher").await?;
         }
         let (answers, requests) = wire.stream.into_split();
         let reader = Rc::clone(&ledger);

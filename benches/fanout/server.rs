@@ -40,6 +40,7 @@ impl Server {
     /// Starts a server and waits until it listens.
     pub(crate) async fn start(peer: &dyn Peer, place: &Place) -> Result<Self, Failure> {
         let data_dir = place.data_dir()?;
+        peer.prepare(data_dir.path())?;
         let launch = peer.launch(place, data_dir.path())?;
         let mut child =
             command(&launch, place.pinned).spawn().map_err(Failure::during("starting the server"))?;

@@ -58,7 +58,7 @@ impl Subscriber {
     ) -> Result<Self, Failure> {
         let greeted = async {
             let mut wire = Wire::connect(address).await?;
-            dialect.greet(&mut wire).await?;
+            dialect.greet(&mut wire, &number.to_string()).await?;
             Ok(Subscriber { number, dialect, wire, due: Due::Nothing, last: None, key_at: 0 })
         };
         timeout(ACCEPT, greeted)

@@ -5,6 +5,7 @@
 
 use super::{Dialect, Message, Other, Split};
 use crate::{
+    access,
     audience::{Audience, Wish},
     failure::Failure,
     wire::{Wire, text_of},
@@ -13,12 +14,16 @@ use futures_util::future::LocalBoxFuture;
 use std::{net::SocketAddr, ops::Range};
 
 /// Every server here that speaks GraphQL.
-#[derive(Debug)]
-pub(crate) struct GraphqlWs;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GraphqlWs {
+    /// Nobody says who it is.
+    Anonymous,
+    /// Every connection has a token of its own.
+    WithTokens,
+}
 
 /// No message of any row is larger.
 const TEXT_BYTES_MAX: u64 = 128 * 1024;
-const INIT: &[u8] = br#"{"type":"connection_init"}"#;
 /// The answer to a ping of the protocol, as a masked text frame, and to one of the WebSocket itself.
 const PONG: &[u8] = b"\x81\x8f\0\0\0\0{\"type\":\"pong\"}";
 const CONTROL_PONG: &[u8] = b"\x8a\x80\0\0\0\0";
@@ -29,7 +34,7 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 
 impl Dialect for GraphqlWs {
-    fn greet<'a>(&'a self, wire: &'a mut Wire) -> LocalBoxFuture<'a, Result<(), Failure>> {
+    fn greet<'a>(&'a self, wire: &'a mut Wire, subject: &'a str) -> LocalBoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let request = format!(
                 "GET /graphql/ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -38,6 +43,7 @@ impl Dialect for GraphqlWs {
                 wire.address
             );
             wire.send(request.as_bytes()).await?;
+            let init = self.init(subject);
             let head = wire.read_until(b"\r\n\r\n").await?;
             let lower = head.to_ascii_lowercase();
             if !lower.starts_with("http/1.1 101")
@@ -45,7 +51,7 @@ impl Dialect for GraphqlWs {
             {
                 return Err(Failure::Refused(head.trim().replace("\r\n", " | ")));
             }
-            wire.send(&frame(INIT)).await?;
+            wire.send(&frame(init.as_bytes())).await?;
             await_acknowledgement(wire).await
         })
     }
@@ -108,7 +114,11 @@ impl Dialect for GraphqlWs {
             audience.write_event(event, padding, &mut body);
         }
         body.push(']');
-        (post_events(&body), 1)
+        let token = match self {
+            GraphqlWs::Anonymous => None,
+            GraphqlWs::WithTokens => Some(access::publisher_token()),
+        };
+        (post_events_with(token, &body), 1)
     }
 
     fn split_answer<'a>(&self, bytes: &'a [u8]) -> Result<Option<(bool, &'a [u8])>, Failure> {
@@ -116,6 +126,18 @@ impl Dialect for GraphqlWs {
         match body {
             Ok(_) => Ok(Some((true, after))),
             Err(refused) => Err(Failure::NotPublished(refused)),
+        }
+    }
+}
+
+impl GraphqlWs {
+    fn init(self, subject: &str) -> String {
+        match self {
+            GraphqlWs::Anonymous => r#"{"type":"connection_init"}"#.to_owned(),
+            GraphqlWs::WithTokens => {
+                let token = access::token(subject);
+                format!(r#"{{"type":"connection_init","payload":{{"Authorization":"Bearer {token}"}}}}"#)
+            }
         }
     }
 }
@@ -136,8 +158,14 @@ pub(crate) async fn publish_mark(address: SocketAddr) -> Result<String, Failure>
 
 /// One request that publishes.
 pub(crate) fn post_events(body: &str) -> Vec<u8> {
+    post_events_with(None, body)
+}
+
+fn post_events_with(token: Option<&str>, body: &str) -> Vec<u8> {
+    let authorization = token.map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
     format!(
-        "POST /events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /events HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}Content-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
@@ -168,7 +196,8 @@ fn split_response(bytes: &[u8]) -> Result<Option<(Body, &[u8])>, Failure> {
 
 async fn await_acknowledgement(wire: &mut Wire) -> Result<(), Failure> {
     loop {
-        let split = GraphqlWs.split(&wire.rest).map_err(|problem| Failure::Refused(problem.to_owned()))?;
+        let split =
+            GraphqlWs::Anonymous.split(&wire.rest).map_err(|problem| Failure::Refused(problem.to_owned()))?;
         if let Some((message, after)) = split {
             let is_acknowledged =
                 matches!(message, Message::Text(text) if text_of(text).contains(r#""connection_ack""#));

@@ -47,8 +47,8 @@ pub(crate) type Split<'a, T> = Result<Option<(T, &'a [u8])>, &'static str>;
 
 /// A protocol, seen from the load.
 pub(crate) trait Dialect: Debug + Sync {
-    /// Introduces a new connection, until it may subscribe.
-    fn greet<'a>(&'a self, wire: &'a mut Wire) -> LocalBoxFuture<'a, Result<(), Failure>>;
+    /// Introduces a new connection, until it may subscribe; as `subject`, where the server asks who is there.
+    fn greet<'a>(&'a self, wire: &'a mut Wire, subject: &'a str) -> LocalBoxFuture<'a, Result<(), Failure>>;
 
     /// Is a connection that only publishes introduced too?
     fn greets_publishers(&self) -> bool {

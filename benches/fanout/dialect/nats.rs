@@ -21,7 +21,7 @@ const CONNECT: &[u8] =
     b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"bench\",\"version\":\"1\"}\r\n";
 
 impl Dialect for Nats {
-    fn greet<'a>(&'a self, wire: &'a mut Wire) -> LocalBoxFuture<'a, Result<(), Failure>> {
+    fn greet<'a>(&'a self, wire: &'a mut Wire, _subject: &'a str) -> LocalBoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let info = wire.read_until(b"\r\n").await?;
             if !info.starts_with("INFO ") {

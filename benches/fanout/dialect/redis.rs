@@ -16,7 +16,11 @@ use std::{future::ready, ops::Range};
 pub(crate) struct Redis;
 
 impl Dialect for Redis {
-    fn greet<'a>(&'a self, _wire: &'a mut Wire) -> LocalBoxFuture<'a, Result<(), Failure>> {
+    fn greet<'a>(
+        &'a self,
+        _wire: &'a mut Wire,
+        _subject: &'a str,
+    ) -> LocalBoxFuture<'a, Result<(), Failure>> {
         Box::pin(ready(Ok(())))
     }
 

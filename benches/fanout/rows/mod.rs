@@ -40,6 +40,8 @@ const TICKS: Audience = Audience::Topic("bench.tick");
 pub(crate) enum Row {
     /// All subscribers ask for the same: CPU of one delivery.
     Identical,
+    /// The same with authentication: every subscriber has a token of its own, and all have one grant and one view.
+    Authenticated,
     /// Every subscriber has a filter of its own and all match.
     Distinct,
     /// Many groups of few subscribers; each event is for one group.
@@ -66,8 +68,9 @@ pub(crate) enum Row {
 
 impl Row {
     /// All but the soak, which takes as long as all others together.
-    pub(crate) const GOALS: [Row; 11] = [
+    pub(crate) const GOALS: [Row; 12] = [
         Row::Identical,
+        Row::Authenticated,
         Row::Distinct,
         Row::Groups,
         Row::Sparse,
@@ -84,6 +87,7 @@ impl Row {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Row::Identical => "identical",
+            Row::Authenticated => "authenticated",
             Row::Distinct => "distinct",
             Row::Groups => "groups",
             Row::Sparse => "sparse",
@@ -109,14 +113,22 @@ impl Row {
                 &peer::FANFARE,
                 &peer::FANFARE_SQLITE,
             ],
+            Row::Authenticated => &[&peer::FANFARE, &peer::FANFARE_TOKENS],
             Row::Groups => &[&peer::NAIVE, &peer::NATS, &peer::REDIS, &peer::FANFARE],
-            Row::Idle => {
-                &[&peer::PLAIN, &peer::NAIVE, &peer::GRAPHQL_WS, &peer::NATS, &peer::REDIS, &peer::FANFARE]
-            }
+            Row::Idle => &[
+                &peer::PLAIN,
+                &peer::NAIVE,
+                &peer::GRAPHQL_WS,
+                &peer::NATS,
+                &peer::REDIS,
+                &peer::FANFARE,
+                &peer::FANFARE_TOKENS,
+            ],
             Row::Durable => &[&peer::REDIS_STREAMS, &peer::FANFARE_SQLITE],
             Row::Replay => &[&peer::REDIS_STREAMS, &peer::FANFARE, &peer::FANFARE_SQLITE],
             Row::Scale => &[&peer::BARE, &peer::PLAIN, &peer::FANFARE],
-            Row::Distinct | Row::Sparse | Row::Hostile => &[&peer::FANFARE],
+            Row::Distinct | Row::Sparse => &[&peer::FANFARE],
+            Row::Hostile => &[&peer::FANFARE_TOKENS],
             Row::Storm | Row::Stalled | Row::Soak => &[&peer::FANFARE_SQLITE],
         }
     }
@@ -142,7 +154,7 @@ impl Row {
 
     async fn round(self, stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
         match self {
-            Row::Identical => identical::round(stage).await,
+            Row::Identical | Row::Authenticated => identical::round(stage).await,
             Row::Distinct => distinct::round(stage).await,
             Row::Groups => groups::round(stage).await,
             Row::Sparse => sparse::round(stage).await,
