@@ -94,7 +94,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 async fn reload(mut reloads: Reloads, authority: Authority) {
     loop {
         reloads.next().await;
-        match authority.reload().await {
+        match authority.reload(None).await {
             Ok(()) => tracing::info!("the policy was read again"),
             Err(refusal) => {
                 tracing::error!(%refusal, "the policy was not read again; the old one stays in force")

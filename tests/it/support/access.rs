@@ -164,9 +164,9 @@ impl Access {
     fn reload(&self) {
         let servers = self.servers();
         let reload = || {
-            let runtime = runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = runtime::Builder::new_current_thread().enable_time().build().unwrap();
             for authority in servers.iter() {
-                runtime.block_on(authority.reload()).unwrap();
+                runtime.block_on(authority.reload(None)).unwrap();
             }
         };
         thread::scope(|scope| scope.spawn(reload).join().unwrap());
