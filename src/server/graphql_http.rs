@@ -72,8 +72,7 @@ pub(super) async fn answer(app: &App, parts: &Parts, body: Body) -> Result<Respo
         Ok(operation) => operation,
         Err(refusal) => return Ok(media.refuse(&refusal)),
     };
-    let admitted =
-        operation::admit(app, operation).and_then(|admitted| principal.charge_operation().map(|()| admitted));
+    let admitted = principal.charge_operation().and_then(|()| operation::admit(app, operation));
     let does = admitted.as_ref().map(Admitted::does);
     match (does, parts.method == Method::GET) {
         (Ok(Does::Mutate), true) => return Err(not_allowed("a mutation needs POST")),
