@@ -171,7 +171,9 @@ impl App {
     fn placed(&self, origin: &Arc<Origin>, principal: Principal) -> Principal {
         let account = match principal.credential() {
             Credential::None => origin.account().cloned(),
-            _ => Some(self.accounts.of(Key::subject(principal.subject()))),
+            Credential::Token { .. } | Credential::ApiKey { .. } => {
+                Some(self.accounts.of(Key::subject(principal.subject())))
+            }
         };
         principal.at(Arc::clone(origin), account)
     }

@@ -187,11 +187,7 @@ fn sse_request(server: &TestServer) -> RequestBuilder {
 fn story(lines: &[Value]) {
     let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
     let first = of("subscribe")[0];
-    assert_eq!(
-        (&first["subject"], &first["credential"]["kind"]),
-        (&json!("ada"), &json!("token")),
-        "{first}"
-    );
+    assert_eq!((&first["subject"], &first["credential"]), (&json!("ada"), &json!("token")), "{first}");
     assert_eq!(first["details"]["filter"], "{}");
     assert!(first["details"]["within"].as_str().unwrap().contains("organizationId q"), "{first}");
     let policies = of("policy_changed");

@@ -83,8 +83,8 @@ impl Access {
     pub(crate) fn server_with(&self, change: impl FnOnce(&mut Config)) -> TestServer {
         let server = TestServer::with(|config| {
             config.policy = Some(self.policy());
-            // What is kept there: the audit file.
-            config.data_dir = self.dir.path().to_owned();
+            // What is kept there: the audit file, each server's own.
+            config.data_dir = self.dir.path().join(self.servers().len().to_string());
             change(config);
         });
         self.servers.lock().unwrap().push(server.authority.clone());
