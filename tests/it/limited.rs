@@ -2,7 +2,8 @@
 //! address.
 
 use crate::support::{
-    Access, DEADLINE, Frame, May, PROTOCOLS, Reader, SUBSCRIPTION, Socket, TestServer, ask, request, sent,
+    Access, DEADLINE, Frame, May, PROTOCOLS, Reader, SUBSCRIPTION, Socket, Stream, TestServer, ask, request,
+    sent,
 };
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -61,14 +62,10 @@ async fn operate(server: &TestServer, protocol: &str, token: &str) -> Value {
     }
 }
 
-/// The first JSON in a stream, if it is a refusal.
+/// The first JSON in a stream: an answer, or a refusal.
 async fn first_words(request: RequestBuilder) -> Value {
-    let mut answer = request.send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    let chunk = tokio::time::timeout(DEADLINE, answer.chunk()).await.unwrap().unwrap().unwrap();
-    let text = String::from_utf8(chunk.to_vec()).unwrap();
-    let told = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    told.filter_map(|json| serde_json::from_str(json.trim()).ok()).next().unwrap_or_default()
+    let mut stream = Stream::open(request).await;
+    stream.next().await.json()
 }
 
 #[tokio::test]
