@@ -220,15 +220,16 @@ impl Authority {
         let Some(guard) = &self.0.guard else { return Ok(()) };
         let _one = guard.reloading.lock().await;
         let (old, options, changes) = (guard.current(), guard.options.clone(), self.0.changes.clone());
-        let old_policy = Arc::clone(&old);
-        let read = tokio::task::spawn_blocking(move || Current::read(&options, old.ring.remotes(), &changes));
+        let running = Arc::clone(&old);
+        let read = move || Current::read(&options, running.ring.remotes(), &changes);
+        let read = tokio::task::spawn_blocking(read);
         let read = read.await.map_err(|_| Refusal::new(Code::Internal, "reading the policy has failed"))?;
         let next = read.map_err(|error| {
             tracing::warn!(%error, "the policy was not loaded; the old one stays in force");
             let message = format!("the policy was not loaded, and the old one stays in force; {error}");
             Refusal::new(Code::BadRequest, message)
         })?;
-        let masks_changed = next.policy.masks_unlike(&old_policy.policy);
+        let masks_changed = next.policy.masks_unlike(&old.policy);
         let entry = Entry::policy_changed(admin, &next.policy.digest(), masks_changed);
         match admin.filter(|admin| admin.origin().is_some()) {
             Some(admin) => admin.commit(entry).await?,

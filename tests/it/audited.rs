@@ -222,10 +222,11 @@ async fn what_cannot_be_recorded_is_not_done() {
     let found = asked(&server, &root, "{ connections { nodes { id } } }").await;
     let id = found["data"]["connections"]["nodes"][0]["id"].as_str().unwrap().to_owned();
 
-    // The disk is full from now on.
-    let file = file(dir.path());
-    fs::rename(&file, format!("{}.{:020}", file.display(), 1)).unwrap();
-    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+    // The disk is full from now on, and in one step: the file is never missing, or it would be made anew.
+    let (file, full) = (file(dir.path()), dir.path().join("full"));
+    fs::hard_link(&file, format!("{}.{:020}", file.display(), 1)).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+    fs::rename(&full, &file).unwrap();
     let text = fs::read_to_string(&policy).unwrap();
     fs::write(&policy, text.replace("[roles.ada]", "[roles.nobody]")).unwrap();
     let decisions = [

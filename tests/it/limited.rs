@@ -315,3 +315,21 @@ async fn guesses_of_an_address_are_looked_at_seldom_and_cost_nobody_else() {
     exact("good requests", passed, OPERATIONS as f64, began);
     assert_eq!(attempt("203.0.113.9", "a.b.c".to_owned()).await, 401, "the address was not charged for them");
 }
+
+/// `cargo test --test it -- --ignored --nocapture cost_of` tells what a guess costs that is not looked at.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn the_cost_of_a_guess_that_is_not_looked_at() {
+    const GUESSES: u32 = 5_000;
+    let server = Access::new().server_with(|config| {
+        config.operations_per_second = Some(10);
+        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+    });
+    let client = Client::builder().tls_certs_only([]).build().unwrap();
+    let began = Instant::now();
+    for guess in 0..GUESSES {
+        let request = by(client.post(server.url("/graphql")), &format!("a.b.{guess}"));
+        request.header("x-forwarded-for", "203.0.113.7").body("{}").send().await.unwrap();
+    }
+    println!("{:?} a request, client and server together", began.elapsed() / GUESSES);
+}
