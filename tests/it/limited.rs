@@ -321,7 +321,8 @@ async fn guesses_of_an_address_are_looked_at_seldom_and_cost_nobody_else() {
 #[ignore = "a measurement"]
 async fn the_cost_of_a_guess_that_is_not_looked_at() {
     const GUESSES: u32 = 5_000;
-    let server = Access::new().server_with(|config| {
+    let access = Access::new();
+    let server = access.server_with(|config| {
         config.operations_per_second = Some(10);
         config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
     });
