@@ -1,7 +1,7 @@
 //! Builds a server out of its rooms, by the settings, and runs it to its end.
 
 use crate::{
-    auth::{self, Authority, AuthorityError, MaskKey, Principal},
+    auth::{self, Audit, Authority, AuthorityError, MaskKey, Principal, audit::AuditError},
     bus::Bus,
     config::{Config, Store},
     event::NewEvent,
@@ -30,6 +30,9 @@ pub enum ServeError {
     /// Authentication is not set up as it should be.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// The audit file cannot be opened.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The fan-out ended by itself, which is a defect; the cause is in the log output.
     #[error("the fan-out has stopped; the server ends rather than stay silent")]
     FanoutStopped,
@@ -42,6 +45,7 @@ pub struct Server {
     hub: Hub,
     fanout: Fanout,
     authority: Authority,
+    audit: Audit,
     directory: Directory,
     worker: JoinHandle<()>,
     app: App,
@@ -55,7 +59,9 @@ impl Server {
         let bus = Bus::new(&config.bus_options());
         let (log, secret) = open_log(config, &bus, &metrics)?;
         let mask_key = MaskKey::new(secret.key(MaskKey::PURPOSE));
-        let authority = Authority::new(auth::Options { mask_key, ..config.auth_options(metrics.clone()) })?;
+        let audit = open_audit(config, &metrics)?;
+        let options = config.auth_options(metrics.clone());
+        let authority = Authority::new(auth::Options { mask_key, audit: audit.clone(), ..options })?;
         let hub = Hub::new(log, bus, metrics, config.event_limits());
         let directory = Directory::default();
         let administration =
@@ -74,7 +80,7 @@ impl Server {
             sockets: threads.sockets().clone(),
         };
         let app = App::new(rooms, config.server_options(guard));
-        Ok(Server { threads, hub, fanout, authority, directory, worker, app, demo: config.demo })
+        Ok(Server { threads, hub, fanout, authority, audit, directory, worker, app, demo: config.demo })
     }
 
     /// The pipeline, for programs that publish or follow from inside the process.
@@ -103,7 +109,7 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let Server { threads, hub, mut worker, app, demo, .. } = self;
+        let Server { threads, hub, audit, mut worker, app, demo, .. } = self;
         let sample = demo.then(|| tokio::spawn(publish_sample(hub.clone())));
         let mut ended = Ok(());
         let stop = async {
@@ -119,6 +125,8 @@ impl Server {
         worker.abort();
         hub.close().await;
         threads.end().await;
+        // Last, so that everything that still happened is in it.
+        audit.close().await;
         ended
     }
 }
@@ -130,6 +138,14 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     Server::open(&config)?.run(listener, shutdown).await
+}
+
+/// What happens is recorded where it is known who does it.
+fn open_audit(config: &Config, metrics: &Metrics) -> Result<Audit, AuditError> {
+    match config.has_authentication() {
+        true => Audit::open(&config.audit_options(), metrics.clone()),
+        false => Ok(Audit::off()),
+    }
 }
 
 /// The log, and the secret that belongs to it.

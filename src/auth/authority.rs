@@ -5,7 +5,8 @@
 //! as its key is in use, but its expiry and its revocation are. Reloading replaces everything or nothing.
 
 use super::{
-    AuthorityError, Options, Principal,
+    Audit, AuthorityError, Masks, Options, Principal,
+    audit::Entry,
     policy::{Policy, PolicyProblem, Variables},
     principal::Proof,
     revocations::Revocations,
@@ -50,6 +51,19 @@ struct Parts {
     changes: watch::Sender<u64>,
     /// `None` on a server without authentication.
     guard: Option<Guard>,
+}
+
+/// What a server with authentication was told, for people; no secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// The keys that may sign tokens, each with its algorithms.
+    pub keys: Vec<String>,
+    /// How many API keys there are.
+    pub api_keys: usize,
+    /// How many roles the policy knows.
+    pub roles: usize,
+    /// How many masks it has.
+    pub masks: usize,
 }
 
 /// What a server with authentication asks.
@@ -121,6 +135,22 @@ impl Authority {
         self.0.guard.is_none()
     }
 
+    /// Where decisions are recorded.
+    pub fn audit(&self) -> Audit {
+        self.0.guard.as_ref().map_or_else(Audit::off, |guard| guard.options.audit.clone())
+    }
+
+    /// What it was told; `None` without authentication.
+    pub fn setup(&self) -> Option<Setup> {
+        let current = self.0.guard.as_ref()?.current();
+        Some(Setup {
+            keys: current.ring.described(),
+            api_keys: current.api_keys.len(),
+            roles: current.policy.roles().count(),
+            masks: current.policy.masks().map_or(0, Masks::len),
+        })
+    }
+
     /// Who somebody with this credential is: a token, an API key, or nothing. Fails with `UNAUTHENTICATED`, or `UNAVAILABLE`
     /// while keys cannot be had.
     ///
@@ -150,8 +180,8 @@ impl Authority {
     pub fn review(&self, principal: &Principal) -> Result<Principal, Refusal> {
         let Some(guard) = &self.0.guard else { return Ok(principal.clone()) };
         let current = guard.current();
-        match principal.proof() {
-            Proof::Trusted => Ok(principal.clone()),
+        let now = match principal.proof() {
+            Proof::Trusted => return Ok(principal.clone()),
             Proof::None => current.nobody(),
             Proof::Token(token) if !current.ring.has(token.print()) => Err(Denial::UnknownKey.into()),
             Proof::Token(token) if token.expires_at() <= Utc::now() => Err(Denial::Expired.into()),
@@ -160,7 +190,8 @@ impl Authority {
                 Some(now) if now.is_same(key) => guard.key_bearer(&current, Arc::clone(now)),
                 Some(_) | None => Err(Denial::ApiKey.into()),
             },
-        }
+        };
+        now.map(|now| now.in_place_of(principal))
     }
 
     /// Accepts something no more, from now on and after a restart. Live connections learn it by [`Authority::changes`]. Fails with
@@ -181,20 +212,29 @@ impl Authority {
         guard.revocations.store(unstored).await
     }
 
-    /// Reads the policy again. Fails with `BAD_REQUEST` and what is wrong with it; the old one then stays in force.
+    /// Reads the policy again, for an admin or, without one, for whoever runs the server. Fails with `BAD_REQUEST` and what is
+    /// wrong with it, and with `UNAVAILABLE` when it cannot be recorded; the old one then stays in force.
     ///
     /// Cancel safety: yes; the old policy then stays in force.
-    pub async fn reload(&self) -> Result<(), Refusal> {
+    pub async fn reload(&self, admin: Option<&Principal>) -> Result<(), Refusal> {
         let Some(guard) = &self.0.guard else { return Ok(()) };
         let _one = guard.reloading.lock().await;
         let (old, options, changes) = (guard.current(), guard.options.clone(), self.0.changes.clone());
-        let read = tokio::task::spawn_blocking(move || Current::read(&options, old.ring.remotes(), &changes));
+        let running = Arc::clone(&old);
+        let read = move || Current::read(&options, running.ring.remotes(), &changes);
+        let read = tokio::task::spawn_blocking(read);
         let read = read.await.map_err(|_| Refusal::new(Code::Internal, "reading the policy has failed"))?;
         let next = read.map_err(|error| {
             tracing::warn!(%error, "the policy was not loaded; the old one stays in force");
             let message = format!("the policy was not loaded, and the old one stays in force; {error}");
             Refusal::new(Code::BadRequest, message)
         })?;
+        let masks_changed = next.policy.masks_unlike(&old.policy);
+        let entry = Entry::policy_changed(admin, &next.policy.digest(), masks_changed);
+        match admin.filter(|admin| admin.origin().is_some()) {
+            Some(admin) => admin.commit(entry).await?,
+            None => guard.options.audit.commit(entry).await?,
+        }
         *guard.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         tell(&self.0.changes);
         Ok(())

@@ -166,20 +166,20 @@ async fn a_policy_names_keys_and_api_keys_and_a_reload_replaces_them() {
 
     write(dir.path(), "policy.toml", "[[keys]]\nnonsense = 1\n");
     let before = *authority.changes().borrow();
-    let refusal = authority.reload().await.unwrap_err();
+    let refusal = authority.reload(None).await.unwrap_err();
     assert!(refusal.message.contains("policy.toml: keys[0] (line 1): unknown field `nonsense`"), "{refusal}");
     assert_eq!(*authority.changes().borrow(), before);
     assert_eq!(reason(&authority, Some(&made.key)).await, "accepted", "the old policy stays in force");
 
     write(dir.path(), "policy.toml", &key);
-    authority.reload().await.unwrap();
+    authority.reload(None).await.unwrap();
     assert!(*authority.changes().borrow() > before);
     assert_eq!(
         (reviewed(&authority, &of_token), reviewed(&authority, &of_key)),
         ("accepted".into(), "key".into())
     );
     write(dir.path(), "policy.toml", &api_key);
-    authority.reload().await.unwrap();
+    authority.reload(None).await.unwrap();
     assert_eq!(
         (reviewed(&authority, &of_token), reviewed(&authority, &of_key)),
         ("key".into(), "accepted".into())

@@ -172,6 +172,15 @@ impl Grant {
         Some(if fields.is_empty() { "limited".into() } else { fields.join(" ").into() })
     }
 
+    /// What may be read, on one line for people.
+    pub fn readable(&self) -> String {
+        match &self.0.read {
+            Reach::Everything => "everything".to_owned(),
+            Reach::Within(rules) if rules.iter().len() == 0 => "nothing".to_owned(),
+            Reach::Within(rules) => rules.iter().map(rule_text).collect::<Vec<_>>().join("; "),
+        }
+    }
+
     fn refusal(&self, verb: &str, clash: Clash) -> Refusal {
         let Clash { field, given, allowed } = clash;
         let is_elsewhere = given.iter().any(|given| allowed.contains(given));

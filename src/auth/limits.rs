@@ -240,6 +240,13 @@ impl Account {
         taken.map_err(|wait| self.too_fast("operations", "operations_per_second", rate, wait))
     }
 
+    /// Gives operations back that were charged for nothing.
+    pub fn operation_back(&self, count: usize) {
+        if let Some(rate) = self.terms.limits.operations_per_second {
+            self.operations.give_back(count, rate);
+        }
+    }
+
     /// So many events with so many bytes in all. Fails with `RATE_LIMITED` as a whole, with the name of the setting and
     /// [`RETRY_AFTER`].
     pub fn publish(&self, events: usize, bytes: usize) -> Result<(), Refusal> {

@@ -12,6 +12,7 @@ mod grant;
 pub mod limits;
 mod mask;
 mod options;
+mod origin;
 mod policy;
 mod principal;
 mod revocations;
@@ -20,7 +21,7 @@ pub mod token;
 mod view;
 
 pub use audit::Audit;
-pub use authority::{Authority, Revocation};
+pub use authority::{Authority, Revocation, Setup};
 pub use explain::Explanation;
 pub use grant::Grant;
 pub use mask::{
@@ -28,6 +29,7 @@ pub use mask::{
     PATTERNS_MAX,
 };
 pub use options::{AuthorityError, Options};
+pub use origin::{Origin, Trial};
 pub use policy::{Claims, Policy, PolicyProblem, PolicyProblems, Resolved, Section, Variables};
 pub use principal::{Credential, Principal};
 pub use revocations::{Keeping, RevocationsError};

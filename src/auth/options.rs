@@ -1,7 +1,7 @@
 //! What authentication is told: keys, rules and files.
 
 use super::{
-    MaskKey,
+    Audit, MaskKey,
     policy::PolicyProblem,
     revocations::{Keeping, RevocationsError},
     sections,
@@ -27,6 +27,8 @@ pub struct Options {
     pub revocations: Keeping,
     /// Looks up the variables that the policy names; again at each reload.
     pub environment: fn(&str) -> Option<String>,
+    /// Records what admins decide.
+    pub audit: Audit,
     /// Counts refusals and fetches.
     pub metrics: Metrics,
 }
@@ -41,6 +43,7 @@ impl Default for Options {
             mask_key: MaskKey::random(),
             revocations: Keeping::InMemory,
             environment: |name| std::env::var_os(name)?.into_string().ok(),
+            audit: Audit::off(),
             metrics: Metrics::new(),
         }
     }

@@ -44,6 +44,8 @@ pub struct Policy {
     api_keys: Vec<Section>,
     masks: Vec<Section>,
     masked: Option<Arc<Masks>>,
+    /// SHA-256 of its text.
+    digest: [u8; 32],
 }
 
 /// What somebody may do and see.
@@ -71,6 +73,7 @@ impl Default for Policy {
             api_keys: Vec::new(),
             masks: Vec::new(),
             masked: None,
+            digest: [0; 32],
         }
     }
 }
@@ -135,6 +138,17 @@ impl Policy {
     /// The roles that it knows.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.roles.keys().map(|name| &**name)
+    }
+
+    /// Names its text: SHA-256 in hexadecimal.
+    pub fn digest(&self) -> String {
+        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Does it mask something else, or from others, than another policy?
+    pub(super) fn masks_unlike(&self, other: &Policy) -> bool {
+        let tables = |policy: &Policy| policy.masks.iter().map(|mask| mask.table.clone()).collect::<Vec<_>>();
+        tables(self) != tables(other)
     }
 
     /// The sections `[[keys]]`, in their order.

@@ -1,7 +1,8 @@
 //! Who speaks.
 
 use super::{
-    Grant, View,
+    Grant, Origin, View,
+    limits::Account,
     policy::Resolved,
     token::{ApiKey, Verified},
 };
@@ -16,8 +17,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Principal(Arc<Parts>);
 
-#[derive(Debug)]
-struct Parts {
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
     subject: Box<str>,
     roles: Box<[Box<str>]>,
     credential: Credential,
@@ -25,6 +26,10 @@ struct Parts {
     view: View,
     expires_at: Option<DateTime<Utc>>,
     proof: Proof,
+    /// Where it speaks from.
+    pub(super) origin: Option<Arc<Origin>>,
+    /// Whom its use is charged to.
+    pub(super) account: Option<Arc<Account>>,
 }
 
 /// What is kept of a credential, so that a review needs it no more.
@@ -74,7 +79,18 @@ impl Principal {
     ) -> Self {
         let proof = Proof::Trusted;
         let (subject, roles) = (subject.into(), Box::default());
-        Principal(Arc::new(Parts { subject, roles, credential, grant, view, expires_at, proof }))
+        let (origin, account) = (None, None);
+        Principal(Arc::new(Parts {
+            subject,
+            roles,
+            credential,
+            grant,
+            view,
+            expires_at,
+            proof,
+            origin,
+            account,
+        }))
     }
 
     /// Whoever has shown this, with what that gives.
@@ -90,7 +106,47 @@ impl Principal {
         };
         let Resolved { subject, roles, grant, view, .. } = resolved;
         let roles = roles.into();
-        Principal(Arc::new(Parts { subject, roles, credential, grant, view, expires_at, proof }))
+        let (origin, account) = (None, None);
+        Principal(Arc::new(Parts {
+            subject,
+            roles,
+            credential,
+            grant,
+            view,
+            expires_at,
+            proof,
+            origin,
+            account,
+        }))
+    }
+
+    /// The same, speaking from there, with its use charged to this account.
+    #[must_use]
+    pub fn at(mut self, origin: Arc<Origin>, account: Option<Arc<Account>>) -> Self {
+        let parts = Arc::make_mut(&mut self.0);
+        (parts.origin, parts.account) = (Some(origin), account);
+        self
+    }
+
+    /// The same on the connection of this number.
+    #[must_use]
+    pub fn on_connection(self, number: u64) -> Self {
+        let Some(origin) = self.origin().map(|origin| Origin::clone(origin).on_connection(number)) else {
+            return self;
+        };
+        let account = self.0.account.clone();
+        self.at(Arc::new(origin), account)
+    }
+
+    /// The same, from where another one speaks.
+    pub(super) fn in_place_of(mut self, other: &Principal) -> Self {
+        let parts = Arc::make_mut(&mut self.0);
+        (parts.origin, parts.account) = (other.0.origin.clone(), other.0.account.clone());
+        self
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.0
     }
 
     pub(super) fn proof(&self) -> &Proof {

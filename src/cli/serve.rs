@@ -9,7 +9,7 @@ use super::{
 use clap::Args;
 use fanfare::{
     Server,
-    auth::Authority,
+    auth::{Authority, Setup},
     config::{Config, Loaded, LogFormat},
 };
 use std::{io, net::SocketAddr};
@@ -52,12 +52,19 @@ fn log_settings(loaded: &Loaded) {
     for (setting, value, source) in loaded.changed() {
         tracing::info!(setting, %value, %source, "not the default");
     }
-    if loaded.config.has_authentication() {
+}
+
+/// Says who may come in.
+fn log_authentication(authority: &Authority) {
+    let Some(setup) = authority.setup() else {
+        tracing::info!(
+            "no authentication is configured: serving loopback only, everybody there may read and publish"
+        );
         return;
-    }
-    tracing::info!(
-        "no authentication is configured: serving loopback only, everybody there may read and publish"
-    );
+    };
+    let Setup { keys, api_keys, roles, masks } = setup;
+    let keys = keys.join(", ");
+    tracing::info!(%keys, api_keys, roles, masks, "authentication is on");
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
@@ -68,6 +75,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr()?;
     let server = Server::open(&config).map_err(Failure::failed)?;
+    log_authentication(server.authority());
     // Whoever reads this line may connect: the log is open and the socket takes connections.
     terminal::print(&format!("listening on http://{address}\n"))?;
     tokio::spawn(watch(signals, drain.clone(), end.clone()));
@@ -94,8 +102,11 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 async fn reload(mut reloads: Reloads, authority: Authority) {
     loop {
         reloads.next().await;
-        match authority.reload().await {
-            Ok(()) => tracing::info!("the policy was read again"),
+        match authority.reload(None).await {
+            Ok(()) => {
+                tracing::info!("the policy was read again");
+                log_authentication(&authority);
+            }
             Err(refusal) => {
                 tracing::error!(%refusal, "the policy was not read again; the old one stays in force")
             }

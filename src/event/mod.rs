@@ -164,6 +164,19 @@ impl NewEvent {
         &self.attributes
     }
 
+    /// About how many bytes its producer sent.
+    pub fn bytes(&self) -> usize {
+        let texts = [self.subject.as_deref(), self.correlation_id.as_deref(), self.data_base64.as_deref()];
+        let attribute =
+            |(name, value): (&String, &serde_json::Value)| name.len() + value.as_str().map_or(8, str::len);
+        self.id.len()
+            + self.event_type.as_str().len()
+            + self.source.len()
+            + self.data.as_str().len()
+            + texts.into_iter().flatten().map(str::len).sum::<usize>()
+            + self.attributes.iter().map(attribute).sum::<usize>()
+    }
+
     /// The event with this id in a scope field that its producer left out; what the producer gave stays. Fails with
     /// `INVALID_EVENT` for what is no id.
     pub(crate) fn or_scope(mut self, field: ScopeField, id: &str) -> Result<Self, Refusal> {

@@ -9,7 +9,7 @@ use super::{
     scalars::{Count, CursorText, JsonText, Time},
 };
 use crate::{
-    auth::{Credential, Principal, Revocation},
+    auth::{Credential, Principal, Revocation, audit::Entry},
     error::{Code, Refusal},
 };
 use async_graphql::{Context, ID, Object, OneofObject, Result, SimpleObject};
@@ -162,8 +162,21 @@ fn number(id: &str) -> Result<u64> {
     id.parse().map_err(|_| graphql_error(unknown()))
 }
 
+/// Records that an administrator looks at what belongs to others.
+pub(super) fn record_read(ctx: &Context<'_>, what: &str) {
+    let principal = principal(ctx);
+    principal.record(Entry::admin_read(&principal, what));
+}
+
+/// Records what an administrator decided. Fails with `UNAVAILABLE`: then it is not done.
+async fn commit(ctx: &Context<'_>, entry: impl FnOnce(&Principal) -> Entry) -> Result<()> {
+    let principal = principal(ctx);
+    principal.commit(entry(&principal)).await.map_err(graphql_error)
+}
+
 pub(super) fn connections(ctx: &Context<'_>, first: i32, after: Option<ID>) -> Result<ConnectionList> {
     let administration = administration(ctx)?;
+    record_read(ctx, "connections");
     let wrong = || {
         let allowed = format!("1 to {CONNECTIONS_MAX}");
         graphql_error(Refusal::field(Code::BadRequest, "first", &first.to_string(), allowed))
@@ -181,17 +194,28 @@ pub(super) fn connections(ctx: &Context<'_>, first: i32, after: Option<ID>) -> R
 }
 
 pub(super) async fn subscriptions(ctx: &Context<'_>, connection: &str) -> Result<Vec<FollowingObject>> {
-    let found = administration(ctx)?.connections.subscriptions(number(connection)?).await;
+    let administration = administration(ctx)?;
+    record_read(ctx, "subscriptions");
+    let found = administration.connections.subscriptions(number(connection)?).await;
     Ok(found.map_err(graphql_error)?.into_iter().map(FollowingObject::from).collect())
 }
 
-pub(super) fn disconnect(ctx: &Context<'_>, connection: &str) -> Result<bool> {
-    Ok(administration(ctx)?.connections.disconnect(number(connection)?))
+pub(super) async fn disconnect(ctx: &Context<'_>, connection: &str) -> Result<bool> {
+    let connections = &administration(ctx)?.connections;
+    let number = number(connection)?;
+    let Some(connected) = connections.find(number) else { return Ok(false) };
+    let subject = connected.principal.as_ref().map_or("", Principal::subject).to_owned();
+    commit(ctx, |admin| Entry::disconnected(admin, connection, &subject)).await?;
+    Ok(connections.disconnect(number))
 }
 
 pub(super) async fn unsubscribe(ctx: &Context<'_>, connection: &str, subscription: &str) -> Result<bool> {
-    let administration = administration(ctx)?;
-    administration.connections.unsubscribe(number(connection)?, subscription).await.map_err(graphql_error)
+    let connections = &administration(ctx)?.connections;
+    let number = number(connection)?;
+    if connections.find(number).is_some() {
+        commit(ctx, |admin| Entry::unsubscribed(admin, connection, subscription)).await?;
+    }
+    connections.unsubscribe(number, subscription).await.map_err(graphql_error)
 }
 
 pub(super) async fn revoke(ctx: &Context<'_>, what: RevocationInput) -> Result<bool> {
@@ -200,11 +224,13 @@ pub(super) async fn revoke(ctx: &Context<'_>, what: RevocationInput) -> Result<b
         RevocationInput::TokenId(id) => Revocation::Token(id.into()),
         RevocationInput::KeyId(id) => Revocation::Key(id.into()),
     };
-    administration(ctx)?.authority.revoke(what).await.map_err(graphql_error)?;
+    let authority = &administration(ctx)?.authority;
+    commit(ctx, |admin| Entry::revoked(admin, &what)).await?;
+    authority.revoke(what).await.map_err(graphql_error)?;
     Ok(true)
 }
 
 pub(super) async fn reload_policy(ctx: &Context<'_>) -> Result<bool> {
-    administration(ctx)?.authority.reload().await.map_err(graphql_error)?;
+    administration(ctx)?.authority.reload(Some(&principal(ctx))).await.map_err(graphql_error)?;
     Ok(true)
 }

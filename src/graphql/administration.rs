@@ -45,6 +45,9 @@ pub trait Connections: fmt::Debug + Send + Sync {
     /// Up to `count` connections in the order of their numbers, after the one of that number.
     fn page(&self, count: usize, after: Option<u64>) -> Vec<Connected>;
 
+    /// The connection of this number.
+    fn find(&self, connection: u64) -> Option<Connected>;
+
     /// How many there are.
     fn count(&self) -> usize;
 

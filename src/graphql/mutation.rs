@@ -58,7 +58,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The connection.")] connection_id: ID,
     ) -> Result<bool> {
-        administer::disconnect(ctx, &connection_id)
+        administer::disconnect(ctx, &connection_id).await
     }
 
     /// Ends a subscription, which is told where it stopped; true if there was one of this id. For administrators.

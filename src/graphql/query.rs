@@ -162,6 +162,7 @@ impl Query {
     /// What the server has done since it started, and where its log stands. For administrators.
     async fn stats(&self, ctx: &Context<'_>) -> Result<Stats> {
         only_admin(ctx)?;
+        administer::record_read(ctx, "stats");
         Ok(Stats::of(hub(ctx)))
     }
 

@@ -15,7 +15,7 @@ pub use replay::{Replay, Replayed};
 pub use tail::Tail;
 
 use crate::{
-    auth::Principal,
+    auth::{Principal, audit::Entry},
     bus::Bus,
     error::{Code, Refusal},
     event::{Cursor, Epoch, Event, EventFilter, Limits, NewEvent, Offset},
@@ -79,13 +79,16 @@ impl Hub {
                 format!("1 to {PUBLISH_EVENTS_MAX} events"),
             ));
         }
+        principal.charge_publish(events.len(), events.iter().map(NewEvent::bytes).sum())?;
         let admit = |(index, event): (usize, NewEvent)| {
             let event = principal.admit(event).map_err(|refusal| refusal.with("index", index.to_string()))?;
             // An id that somebody else used must not be told from one that is free.
             let namespace = principal.grant().publish_namespace(&event);
             Ok(event.in_namespace(namespace))
         };
-        let events = events.into_iter().enumerate().map(admit).collect::<Result<_, Refusal>>()?;
+        let admitted: Result<_, Refusal> = events.into_iter().enumerate().map(admit).collect();
+        let refused = |refusal: &Refusal| principal.record(Entry::publish_refused(principal, refusal));
+        let events = admitted.inspect_err(refused)?;
         self.log.append(events).await.map_err(|error| {
             if let AppendError::Stopped { reason } = &error {
                 tracing::warn!(%reason, "publish refused");

@@ -11,6 +11,7 @@ use super::{
     turned_away::TurnedAway,
     write_deadline::WriteDeadline,
 };
+use crate::auth::audit::Entry;
 use axum::Router;
 use hyper::{
     Request,
@@ -86,6 +87,7 @@ pub(super) async fn run(listener: &TcpListener, router: &Router, app: &App) {
                     }
                     Err(refusal) => {
                         app.hub.metrics().connections_refused.inc();
+                        app.audit.record(Entry::limit(None, "connections", &refusal).peer(peer));
                         turned_away.tell(stream, refusal, &app.tracker);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use super::{App, credential, problem::Problem};
 use crate::{
-    auth::Credential,
+    auth::{Credential, audit::Entry},
     error::{Code, Refusal},
     graphql,
     log::Health,
@@ -39,6 +39,9 @@ async fn ready(State(app): State<App>) -> Response {
     let why = match (app.drain.is_cancelled(), app.hub.health()) {
         (true, _) => "the server is draining",
         (false, Health::ReadOnly) => "the log takes no events after an I/O error; reading goes on",
+        (false, Health::Writable) if !app.audit.is_writing() => {
+            "the audit file cannot be written; what happens is not recorded"
+        }
         // A damaged event must not take the server out of service: everything else is given and taken.
         (false, Health::Writable) if app.hub.damaged_reads() > 0 => {
             return "ready, but the log is damaged: run fanfare log check\n".into_response();
@@ -50,7 +53,8 @@ async fn ready(State(app): State<App>) -> Response {
 
 /// Numbers of everybody's traffic are for administrators.
 async fn metrics(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
-    credential::of_admin(&app, &parts).await?;
+    let principal = credential::of_admin(&app, &parts).await?;
+    principal.record(Entry::admin_read(&principal, "metrics"));
     let (bounds, metrics) = (app.hub.bounds(), app.hub.metrics());
     for (gauge, value) in [
         (&metrics.log_head, bounds.head.get()),

@@ -7,7 +7,7 @@
 //! Not here: what happens to subscriptions when the grant or the view is another (`socket`, `operations`).
 
 use crate::{
-    auth::{Authority, Credential, Principal},
+    auth::{Authority, Credential, Principal, audit::Entry, limits::Seat},
     error::{Code, Refusal},
 };
 use chrono::Utc;
@@ -22,6 +22,8 @@ pub(super) struct Caller {
     due: Option<Instant>,
     generation: u32,
     is_news: bool,
+    /// Its share of the principal's connections, which it keeps to its end.
+    seat: Option<Seat>,
 }
 
 /// What another principal means for the subscriptions of a connection.
@@ -37,6 +39,11 @@ impl Caller {
     /// Nobody until it adopts a principal.
     pub(super) fn nobody() -> Self {
         Caller::default()
+    }
+
+    /// Takes the share of the principal's connections that its handshake was given.
+    pub(super) fn sit(&mut self, seat: Option<Seat>) {
+        self.seat = seat;
     }
 
     /// Who it is, once it is known.
@@ -63,16 +70,28 @@ impl Caller {
     }
 
     /// Takes the principal of a credential: the first one, or that of a newer credential. Fails with `FORBIDDEN` for another
-    /// subject, and as [`Authority::review`] does.
+    /// subject, with `TOO_MANY` when the principal has its share of connections, and as [`Authority::review`] does.
     pub(super) fn adopt(&mut self, authority: &Authority, principal: &Principal) -> Result<Change, Refusal> {
         if let Some(own) = &self.principal
             && *own.credential() != Credential::None
             && own.subject() != principal.subject()
         {
             let message = "the credential is of another subject than the connection; connect anew for it";
-            return Err(Refusal::new(Code::Forbidden, message));
+            let refusal = Refusal::new(Code::Forbidden, message);
+            principal.record(Entry::refused(&refusal));
+            return Err(refusal);
         }
-        authority.review(principal).map(|principal| self.set(principal))
+        let reviewed = authority.review(principal);
+        let reviewed = reviewed.inspect_err(|refusal| principal.record(Entry::refused(refusal)))?;
+        if self.seat.is_none() {
+            self.seat = reviewed.take_seat()?;
+        }
+        let was_known = self.principal.as_ref().is_some_and(|own| own.subject() == reviewed.subject());
+        reviewed.record(match was_known {
+            true => Entry::token_refreshed(&reviewed),
+            false => Entry::connect(&reviewed),
+        });
+        Ok(self.set(reviewed))
     }
 
     /// Asks whether the principal still is what it was. Fails as [`Authority::review`] does.

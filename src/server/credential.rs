@@ -7,10 +7,15 @@
 
 use super::{
     App,
+    door::Admission,
     problem::{Problem, status},
 };
 use crate::{
-    auth::Principal,
+    auth::{
+        Credential, Origin, Principal,
+        audit::Entry,
+        limits::{Key, Seat},
+    },
     error::{Code, Refusal},
     protocol::{Token, two_credentials},
 };
@@ -19,6 +24,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::Response,
 };
+use std::sync::Arc;
 
 /// The query parameter that may hold a token.
 pub(super) const PARAMETER: &str = "token";
@@ -37,6 +43,31 @@ pub(super) struct Introduced {
     pub(super) token: Token,
     /// Who that is.
     pub(super) principal: Principal,
+    /// Its share of the principal's connections.
+    pub(super) seat: Option<Seat>,
+}
+
+/// A client on a WebSocket: where it comes from, and who it has said it is.
+#[derive(Debug)]
+pub(super) struct Visit {
+    /// On its connection.
+    pub(super) origin: Arc<Origin>,
+    /// Until it is known who it is.
+    introduced: Option<Box<Introduced>>,
+}
+
+impl Visit {
+    /// On the connection of this number.
+    pub(super) fn new(origin: &Origin, number: u64, introduced: Option<Introduced>) -> Self {
+        let introduced = introduced
+            .map(|own| Box::new(Introduced { principal: own.principal.on_connection(number), ..own }));
+        Visit { origin: Arc::new(origin.clone().on_connection(number)), introduced }
+    }
+
+    /// What the handshake said, once.
+    pub(super) fn introduced(&mut self) -> Option<Introduced> {
+        self.introduced.take().map(|introduced| *introduced)
+    }
 }
 
 /// A request that is refused for its credential.
@@ -65,6 +96,10 @@ impl Denied {
         response
     }
 
+    fn entry(&self) -> Entry {
+        Entry::refused(&self.refusal)
+    }
+
     fn value(&self) -> Option<HeaderValue> {
         if self.refusal.code == Code::Unauthenticated && !self.was_given {
             return Some(HeaderValue::from_static("Bearer realm=\"fanfare\""));
@@ -90,36 +125,85 @@ impl From<Denied> for Problem {
 }
 
 impl App {
-    /// Who has this token, or none.
-    ///
-    /// Cancel safety: yes.
-    pub(super) async fn authenticate(&self, token: Option<&Token>) -> Result<Principal, Refusal> {
-        match self.authority.is_open() {
-            true => Ok(self.everybody.clone()),
-            false => self.authority.authenticate(token.map(Token::as_str)).await,
+    /// Where a request comes from.
+    pub(super) fn origin(&self, parts: &Parts) -> Arc<Origin> {
+        // The accept loop gives every request its admission.
+        let Some(admission) = parts.extensions.get::<Admission>() else {
+            return Arc::new(Origin::new(self.audit.clone(), None, None));
+        };
+        let (peer, address) = (admission.peer(), admission.address(&parts.headers));
+        let origin = Origin::new(self.audit.clone(), Some(peer), admission.account(&parts.headers));
+        Arc::new(if address == peer.ip().to_canonical() { origin } else { origin.forwarded(address) })
+    }
+
+    /// Everybody, on a server without authentication.
+    pub(super) fn everybody(&self, origin: &Arc<Origin>) -> Principal {
+        match origin.account() {
+            // Neither charged nor recorded.
+            None => self.everybody.clone(),
+            Some(account) => self.everybody.clone().at(Arc::clone(origin), Some(Arc::clone(account))),
         }
+    }
+
+    /// Who has this token, or none. Fails as [`Authority::authenticate`](crate::auth::Authority::authenticate) does, and with
+    /// `RATE_LIMITED` when the address has tried too many.
+    ///
+    /// Cancel safety: yes; the trial stays paid.
+    pub(super) async fn authenticate(
+        &self,
+        origin: &Arc<Origin>,
+        token: Option<&Token>,
+    ) -> Result<Principal, Refusal> {
+        if self.authority.is_open() {
+            return Ok(self.everybody(origin));
+        }
+        let trial = origin.trial(token.is_some())?;
+        let known = self.authority.authenticate(token.map(Token::as_str)).await;
+        trial.ends(known.as_ref().map(|_| ()));
+        known.map(|principal| self.placed(origin, principal))
+    }
+
+    /// Who somebody without a credential is, where nobody has been asked for one yet.
+    pub(super) async fn without_credential(&self, origin: &Arc<Origin>) -> Result<Principal, Refusal> {
+        self.authority.authenticate(None).await.map(|principal| self.placed(origin, principal))
+    }
+
+    fn placed(&self, origin: &Arc<Origin>, principal: Principal) -> Principal {
+        let account = match principal.credential() {
+            Credential::None => origin.account().cloned(),
+            Credential::Token { .. } | Credential::ApiKey { .. } => {
+                Some(self.accounts.of(Key::subject(principal.subject())))
+            }
+        };
+        principal.at(Arc::clone(origin), account)
     }
 }
 
 /// Who sends a request.
 pub(super) async fn of_request(app: &App, parts: &Parts) -> Result<Principal, Denied> {
-    of(app, || from_header(&parts.headers)).await
+    of(app, parts, || from_header(&parts.headers)).await
 }
 
 /// Who opens a stream.
 pub(super) async fn of_stream(app: &App, parts: &Parts) -> Result<Principal, Denied> {
-    of(app, || from_header_or_query(app, parts)).await
+    of(app, parts, || from_header_or_query(app, parts)).await
 }
 
 /// Who opens a WebSocket; none where nothing was said.
-pub(super) async fn of_handshake(app: &App, parts: &Parts) -> Result<Option<Introduced>, Denied> {
+pub(super) async fn of_handshake(
+    app: &App,
+    origin: &Arc<Origin>,
+    parts: &Parts,
+) -> Result<Option<Introduced>, Denied> {
     if app.authority.is_open() {
         return Ok(None);
     }
-    let Some(token) = from_header_or_query(app, parts)? else { return Ok(None) };
-    let principal = app.authenticate(Some(&token)).await;
-    let principal = principal.map_err(|refusal| Denied { refusal, was_given: true })?;
-    Ok(Some(Introduced { token, principal }))
+    let token = from_header_or_query(app, parts).inspect_err(|denied| origin.record(denied.entry()))?;
+    let Some(token) = token else { return Ok(None) };
+    let denied = |refusal| Denied { refusal, was_given: true };
+    let principal = app.authenticate(origin, Some(&token)).await.map_err(denied)?;
+    let seat = principal.take_seat().map_err(denied)?;
+    Ok(Some(Introduced { token, principal, seat }))
 }
 
 /// Only an administrator is let through, or everybody on a server without authentication.
@@ -134,13 +218,18 @@ pub(super) async fn of_admin(app: &App, parts: &Parts) -> Result<Principal, Deni
     }
 }
 
-async fn of(app: &App, token: impl FnOnce() -> Result<Option<Token>, Denied>) -> Result<Principal, Denied> {
+async fn of(
+    app: &App,
+    parts: &Parts,
+    token: impl FnOnce() -> Result<Option<Token>, Denied>,
+) -> Result<Principal, Denied> {
+    let origin = app.origin(parts);
     if app.authority.is_open() {
         // Whatever is sent was meant for somebody else, such as a proxy.
-        return Ok(app.everybody.clone());
+        return Ok(app.everybody(&origin));
     }
-    let token = token()?;
-    let principal = app.authenticate(token.as_ref()).await;
+    let token = token().inspect_err(|denied| origin.record(denied.entry()))?;
+    let principal = app.authenticate(&origin, token.as_ref()).await;
     principal.map_err(|refusal| Denied { refusal, was_given: token.is_some() })
 }
 

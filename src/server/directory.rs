@@ -78,17 +78,24 @@ pub(super) enum Question {
 }
 
 impl Directory {
-    /// Lists a connection that waits at this mailbox.
+    /// The number of a connection that is about to come; it is never given again.
+    pub(super) fn number(&self) -> u64 {
+        let mut listed = self.lock();
+        listed.ids_given += 1;
+        listed.ids_given
+    }
+
+    /// Lists the connection of this number, which waits at this mailbox.
     pub(super) fn register(
         &self,
+        number: u64,
         protocol: &'static str,
         address: Option<SocketAddr>,
         mailbox: &Arc<Mailbox>,
     ) -> Line {
         let mut listed = self.lock();
-        listed.ids_given += 1;
         let entry = Arc::new(Entry {
-            id: listed.ids_given,
+            id: number,
             protocol,
             address,
             since: Utc::now(),
@@ -122,7 +129,7 @@ impl Directory {
         std::future::pending().await
     }
 
-    fn find(&self, id: u64) -> Option<Arc<Entry>> {
+    fn entry(&self, id: u64) -> Option<Arc<Entry>> {
         self.lock().connections.get(&id).cloned()
     }
 
@@ -136,7 +143,7 @@ impl Directory {
             Refusal::new(Code::NotFound, "there is no connection of this id").with("given", id.to_string())
         };
         let busy = || Refusal::new(Code::Unavailable, "the connection does not answer now");
-        let entry = self.find(id).ok_or_else(gone)?;
+        let entry = self.entry(id).ok_or_else(gone)?;
         let (sender, answer) = oneshot::channel();
         let is_taken = entry.order(|orders| {
             let has_room = orders.questions.len() < QUESTIONS_MAX;
@@ -164,6 +171,16 @@ impl Entry {
         let left = change(&mut self.desk().orders);
         self.mailbox.call();
         left
+    }
+
+    fn connected(&self) -> Connected {
+        Connected {
+            id: self.id,
+            principal: self.desk().principal.clone(),
+            since: self.since,
+            protocol: self.protocol,
+            address: self.address,
+        }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -211,14 +228,11 @@ impl Connections for Directory {
         let entries: Vec<_> =
             listed.connections.range(first..).take(count).map(|(_, entry)| Arc::clone(entry)).collect();
         drop(listed);
-        let connected = |entry: Arc<Entry>| Connected {
-            id: entry.id,
-            principal: entry.desk().principal.clone(),
-            since: entry.since,
-            protocol: entry.protocol,
-            address: entry.address,
-        };
-        entries.into_iter().map(connected).collect()
+        entries.iter().map(|entry| entry.connected()).collect()
+    }
+
+    fn find(&self, connection: u64) -> Option<Connected> {
+        self.entry(connection).map(|entry| entry.connected())
     }
 
     fn count(&self) -> usize {
@@ -230,7 +244,7 @@ impl Connections for Directory {
     }
 
     fn disconnect(&self, connection: u64) -> bool {
-        self.find(connection).map(|entry| entry.order(|orders| orders.ends = true)).is_some()
+        self.entry(connection).map(|entry| entry.order(|orders| orders.ends = true)).is_some()
     }
 
     fn unsubscribe<'a>(
@@ -258,7 +272,7 @@ mod tests {
     use crate::server::caller::Caller;
 
     fn line(directory: &Directory) -> Line {
-        directory.register("test", None, &Arc::new(Mailbox::new(1)))
+        directory.register(directory.number(), "test", None, &Arc::new(Mailbox::new(1)))
     }
 
     #[test]

@@ -66,7 +66,10 @@ pub(super) async fn follow(State(app): State<App>, request: Request) -> Result<R
     let mut gap = None;
     let resumes = matches!(start, StartPosition::After(_));
     let asked = Asked { filter, start, ..Asked::default() };
-    let mut begun = claim.follow(&app, form.clone(), asked.clone()).await;
+    let mut begun = match principal.charge_operation() {
+        Ok(()) => claim.follow(&app, form.clone(), asked.clone()).await,
+        Err(refusal) => Begun::Not(refusal),
+    };
     if let Begun::Not(refusal) = begun {
         gap = Some(refusal.clone());
         begun = match next_start(&refusal) {

@@ -10,7 +10,7 @@ use super::{
     negotiation::{self, Accepted, Media},
     operation::{self, Admitted, Answer, Does},
     operations::{Begun, Operations},
-    problem::{Problem, status},
+    problem::{self, Problem, status},
     stream::{self, EventStream},
     upgrade,
 };
@@ -72,7 +72,7 @@ pub(super) async fn answer(app: &App, parts: &Parts, body: Body) -> Result<Respo
         Ok(operation) => operation,
         Err(refusal) => return Ok(media.refuse(&refusal)),
     };
-    let admitted = operation::admit(app, operation);
+    let admitted = principal.charge_operation().and_then(|()| operation::admit(app, operation));
     let does = admitted.as_ref().map(Admitted::does);
     match (does, parts.method == Method::GET) {
         (Ok(Does::Mutate), true) => return Err(not_allowed("a mutation needs POST")),
@@ -146,11 +146,13 @@ impl Media {
 
     /// Refuses a request for its credential, before it is read.
     pub(super) fn deny(self, denied: &Denied) -> Response {
-        denied.challenge(self.answer(&operation::refused(denied.refusal()), denied.status()))
+        let response = self.answer(&operation::refused(denied.refusal()), denied.status());
+        problem::with_pause(denied.challenge(response), denied.refusal())
     }
 
     fn refuse(self, refusal: &Refusal) -> Response {
-        self.answer(&operation::refused(refusal), refused_status(self, refusal))
+        let response = self.answer(&operation::refused(refusal), refused_status(self, refusal));
+        problem::with_pause(response, refusal)
     }
 
     const fn request_error(self) -> StatusCode {

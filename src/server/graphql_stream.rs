@@ -62,6 +62,7 @@ fn reserve(app: &App, principal: &Principal, parts: &Parts) -> Result<Response, 
     if token(parts).is_some_and(|token| app.reservations.find(&token).is_some()) {
         return Err(refused(StatusCode::CONFLICT, &bad("the stream of this token is registered already")));
     }
+    principal.charge_operation().map_err(|refusal| refused(status(refusal.code), &refusal))?;
     let token = app.reservations.reserve(app, principal)?;
     Ok((StatusCode::CREATED, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], token).into_response())
 }
@@ -125,8 +126,8 @@ async fn start(app: &App, principal: &Principal, parts: &Parts, body: Body) -> R
         Unclaimed::Closed => unknown(),
         Unclaimed::Refused(refusal) => refused(status(refusal.code), &refusal),
     })?;
-    let admitted =
-        operation::admit(app, operation).map_err(|refusal| refused(status(refusal.code), &refusal))?;
+    let admitted = principal.charge_operation().and_then(|()| operation::admit(app, operation));
+    let admitted = admitted.map_err(|refusal| refused(status(refusal.code), &refusal))?;
     begin(app, parts, admitted, claim).await
 }
 

@@ -8,14 +8,14 @@
 use super::{
     App,
     caller::Change,
-    credential::Introduced,
+    credential::Visit,
     directory::unsubscribed,
     following::following,
     operation::{self, Begun},
     socket::{Speaker, Turn},
 };
 use crate::{
-    auth::Principal,
+    auth::{Principal, audit::Entry},
     error::{Code, Refusal},
     event::{Cursor, Json},
     fanout::{Delivery, Key as MailKey, Mailbox, Run, Subscription},
@@ -36,8 +36,7 @@ pub(super) struct GraphqlSpeaker {
     app: App,
     session: Session,
     mailbox: Arc<Mailbox>,
-    /// Who the client said it is in its handshake, until the initialisation.
-    introduced: Option<Box<Introduced>>,
+    visit: Visit,
     is_authenticating: bool,
     /// Rising by key.
     live: Vec<Live>,
@@ -68,18 +67,13 @@ pub(super) enum Done {
 }
 
 impl GraphqlSpeaker {
-    pub(super) fn new(
-        app: &App,
-        dialect: &'static dyn Dialect,
-        mailbox: Arc<Mailbox>,
-        introduced: Option<Introduced>,
-    ) -> Self {
+    pub(super) fn new(app: &App, dialect: &'static dyn Dialect, mailbox: Arc<Mailbox>, visit: Visit) -> Self {
         let options = SessionOptions { subscriptions_max: app.options.subscriptions_max };
         GraphqlSpeaker {
             app: app.clone(),
             session: Session::new(dialect, options),
             mailbox,
-            introduced: introduced.map(Box::new),
+            visit,
             is_authenticating: false,
             live: Vec::new(),
         }
@@ -103,21 +97,30 @@ impl GraphqlSpeaker {
 
     /// Finds out who the client is, from its handshake or its initialisation.
     fn authenticate(&mut self, payload: Option<&Json>, turn: &mut Turn<'_, Done>) {
-        let introduced = self.introduced.take();
+        let introduced = self.visit.introduced();
         if self.app.authority.is_open() {
-            let everybody = self.app.everybody.clone();
+            let everybody = self.app.everybody(&self.visit.origin);
             self.authenticated(Ok(everybody), turn);
             return;
         }
         let given = payload.map_or(Ok(None), payload_token);
         match (given, introduced) {
-            (Err(refusal), _) => self.authenticated(Err(refusal), turn),
+            (Err(refusal), _) => self.unreadable(refusal, turn),
             (Ok(Some(token)), Some(own)) if token != own.token => {
-                self.authenticated(Err(two_credentials()), turn);
+                self.unreadable(two_credentials(), turn);
             }
-            (Ok(_), Some(own)) => self.authenticated(Ok(own.principal), turn),
+            (Ok(_), Some(own)) => {
+                turn.caller().sit(own.seat);
+                self.authenticated(Ok(own.principal), turn);
+            }
             (Ok(token), None) => self.ask(token, turn),
         }
+    }
+
+    /// What the client sent is no credential.
+    fn unreadable(&mut self, refusal: Refusal, turn: &mut Turn<'_, Done>) {
+        self.visit.origin.record(Entry::refused(&refusal));
+        self.authenticated(Err(refusal), turn);
     }
 
     /// A new credential for a connection that lives; one at a time.
@@ -132,8 +135,8 @@ impl GraphqlSpeaker {
 
     fn ask(&mut self, token: Option<Token>, turn: &mut Turn<'_, Done>) {
         self.is_authenticating = true;
-        let app = self.app.clone();
-        let job = async move { Done::Authenticated(app.authenticate(token.as_ref()).await) };
+        let (app, origin) = (self.app.clone(), Arc::clone(&self.visit.origin));
+        let job = async move { Done::Authenticated(app.authenticate(&origin, token.as_ref()).await) };
         turn.jobs().start(AUTHENTICATION, Box::pin(job));
     }
 

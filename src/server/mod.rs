@@ -44,7 +44,7 @@ mod write_deadline;
 
 use crate::{
     auth::{
-        Authority, Credential, Principal,
+        Audit, Authority, Credential, Principal,
         limits::{Accounts, Limits},
     },
     fanout::Fanout,
@@ -174,6 +174,7 @@ pub struct Parts {
     /// Where WebSockets run.
     sockets: Handle,
     authority: Authority,
+    audit: Audit,
     /// The principal of everybody while there is no authentication.
     everybody: Principal,
     directory: Directory,
@@ -221,6 +222,7 @@ impl App {
             fanout,
             schema,
             sockets,
+            audit: authority.audit(),
             authority,
             everybody: Principal::anonymous(),
             directory,

@@ -123,7 +123,8 @@ pub(super) async fn begin(
     operation: Operation,
     (mailbox, key): (&Arc<Mailbox>, Key),
 ) -> Begun {
-    let admitted = match admit(app, operation) {
+    let charged = principal.charge_operation();
+    let admitted = match charged.and_then(|()| admit(app, operation)) {
         Ok(admitted) => admitted,
         Err(refusal) => return Begun::Refused(errors(&refusal)),
     };
@@ -215,8 +216,7 @@ async fn follow(
     let form = SelectionForm::new(app.schema.clone(), &selection.text);
     let start = resume.map_or(asked.start, StartPosition::After);
     let asked = Asked { start, ..asked };
-    app.fanout
-        .subscribe(principal, Arc::new(form), asked, at)
+    app.subscribe(principal, Arc::new(form), asked, at)
         .await
         .map_err(|refusal| NotBegun::Refused(errors(&refusal)))
 }

@@ -43,6 +43,8 @@ const WORD_BYTES: usize = 80;
 #[derive(Debug)]
 pub(super) struct Operations {
     hub: Hub,
+    /// Under which the response is listed.
+    number: u64,
     form: &'static dyn StreamForm,
     mailbox: Arc<Mailbox>,
     state: Mutex<State>,
@@ -118,12 +120,14 @@ impl<E> Begun<E> {
 impl Operations {
     /// No operations yet, for a response in this form to this principal. Fails as [`Authority::review`] does.
     pub(super) fn new(app: &App, streaming: Streaming, principal: &Principal) -> Result<Arc<Self>, Refusal> {
+        let number = app.directory.number();
         let mut caller = Caller::nobody();
-        caller.adopt(&app.authority, principal)?;
+        caller.adopt(&app.authority, &principal.clone().on_connection(number))?;
         let state =
             State { caller, running: Vec::new(), last_key: 0, waiting: String::new(), is_closed: false };
         Ok(Arc::new(Operations {
             hub: app.hub.clone(),
+            number,
             form: streaming.form(),
             mailbox: Arc::new(Mailbox::new(app.options.mailbox_bytes_max)),
             state: Mutex::new(state),
@@ -136,7 +140,7 @@ impl Operations {
 
     /// The line of an open response.
     pub(super) fn register(&self, app: &App, streaming: Streaming, peer: Option<SocketAddr>) -> Line {
-        let line = app.directory.register(streaming.name(), peer, &self.mailbox);
+        let line = app.directory.register(self.number, streaming.name(), peer, &self.mailbox);
         if let Some(principal) = self.lock().caller.principal() {
             line.identify(principal);
         }
@@ -155,7 +159,11 @@ impl Operations {
         }
         let end = own.and_then(Principal::expires_at);
         let is_later = end.is_some_and(|end| principal.expires_at().is_none_or(|other| other > end));
-        if is_later && state.caller.adopt(authority, principal)? == Change::Readmit {
+        if !is_later {
+            return Ok(());
+        }
+        let principal = principal.clone().on_connection(self.number);
+        if state.caller.adopt(authority, &principal)? == Change::Readmit {
             self.readmit(&mut state);
         }
         Ok(())
@@ -418,7 +426,7 @@ impl Claim {
     pub(super) async fn follow(&self, app: &App, form: Arc<dyn Form>, asked: Asked) -> Begun<Refusal> {
         let Some((principal, generation)) = self.caller() else { return Begun::Stopped };
         let at = (&self.operations.mailbox, self.key);
-        self.begin(app.fanout.subscribe(&principal, form, asked, at), generation, false).await
+        self.begin(app.subscribe(&principal, form, asked, at), generation, false).await
     }
 
     /// Puts in the one answer of what is over with it, unless it was stopped.

@@ -38,6 +38,18 @@ pub(super) const fn status(code: Code) -> StatusCode {
     }
 }
 
+/// The answer with the time after which it is worth asking again, where the refusal knows one.
+pub(super) fn with_pause(mut response: Response, refusal: &Refusal) -> Response {
+    if let Some(seconds) = known_pause(refusal) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn known_pause(refusal: &Refusal) -> Option<u64> {
+    refusal.detail(RETRY_AFTER).and_then(|ms| ms.parse::<u64>().ok()).map(|ms| ms.div_ceil(1_000))
+}
+
 /// A refusal on its way to an HTTP client.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -105,8 +117,8 @@ impl Problem {
 
     /// After so many seconds it is worth trying again; those who are refused together are not told the same.
     fn retry_after(&self) -> Option<u64> {
-        if let Some(told) = self.refusal.detail(RETRY_AFTER).and_then(|ms| ms.parse::<u64>().ok()) {
-            return Some(told.div_ceil(1_000));
+        if let Some(told) = known_pause(&self.refusal) {
+            return Some(told);
         }
         let is_worth_it = self.refusal.code.retryable() && self.status != StatusCode::INTERNAL_SERVER_ERROR;
         is_worth_it.then(|| jittered(RETRY_PAUSE).as_secs())

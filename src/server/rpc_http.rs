@@ -79,7 +79,8 @@ async fn answer_one(app: &App, principal: &Principal, call: Result<Call<'_>, Unr
             return Some(out);
         }
     };
-    let result = match Method::parse(&call) {
+    let charged = principal.charge_operation().map_err(|refusal| RpcError::from(&refusal));
+    let result = match charged.and_then(|()| Method::parse(&call)) {
         Ok(method) => rpc::answer(app, principal, method, &call.method).await,
         Err(error) => Err(error),
     };

@@ -9,7 +9,7 @@ mod identity;
 
 use super::{
     App,
-    credential::Introduced,
+    credential::Visit,
     directory::unsubscribed,
     following::following,
     rpc,
@@ -48,8 +48,7 @@ pub(super) struct RpcSpeaker {
     messages: Vec<Message>,
     keys_given: u64,
     gateway: Gateway,
-    /// Who the client said it is in its handshake, until the socket is open.
-    introduced: Option<Box<Introduced>>,
+    visit: Visit,
     /// Is it known who the client is?
     is_known: bool,
 }
@@ -120,7 +119,7 @@ enum Outcome {
 }
 
 impl RpcSpeaker {
-    pub(super) fn new(app: &App, mailbox: Arc<Mailbox>, introduced: Option<Introduced>) -> Self {
+    pub(super) fn new(app: &App, mailbox: Arc<Mailbox>, visit: Visit) -> Self {
         let options = jsonrpc::Options {
             subscriptions_max: app.options.subscriptions_max,
             ..jsonrpc::Options::default()
@@ -134,7 +133,7 @@ impl RpcSpeaker {
             messages: Vec::new(),
             keys_given: 0,
             gateway: Gateway::default(),
-            introduced: introduced.map(Box::new),
+            visit,
             is_known: false,
         }
     }
@@ -162,7 +161,9 @@ impl RpcSpeaker {
                 finish(&finished, turn);
                 return;
             };
-            let result = match planned.method {
+            let charged = turn.caller().principal().map_or(Ok(()), Principal::charge_operation);
+            let method = charged.map_err(|refusal| RpcError::from(&refusal)).and(planned.method);
+            let result = match method {
                 Err(error) => Err(error),
                 Ok(method) => match self.begin(message, method, planned.name, turn) {
                     Some(result) => result,
@@ -188,7 +189,7 @@ impl RpcSpeaker {
     ) -> Option<Result<String, RpcError>> {
         match method {
             Method::GatewayAuthenticate { token } => {
-                self.ask(Some(message), Some(token), turn);
+                self.ask(message, token, turn);
                 None
             }
             _ if !self.is_known => Some(Err(identity::unknown())),
@@ -227,7 +228,7 @@ impl RpcSpeaker {
         let (principal, generation) = self.speaks(turn);
         let job = async move {
             let form = Arc::new(EventForm::WHOLE);
-            let subscribed = app.fanout.subscribe(&principal, form, asked, (&mailbox, key)).await;
+            let subscribed = app.subscribe(&principal, form, asked, (&mailbox, key)).await;
             Done { message: Some(message), generation, outcome: Outcome::Subscribed { key, id, subscribed } }
         };
         turn.jobs().start(message, Box::pin(job));

@@ -5,7 +5,7 @@
 
 use super::{
     App,
-    credential::{self, Introduced},
+    credential::{self, Introduced, Visit},
     door::Admission,
     graphql_ws::GraphqlSpeaker,
     problem::Problem,
@@ -15,7 +15,7 @@ use super::{
     write_deadline::WriteDeadline,
 };
 use crate::{
-    auth::limits::Seat,
+    auth::{Origin, limits::Seat},
     fanout::Mailbox,
     protocol::{self, CloseReason, Closing},
 };
@@ -33,7 +33,7 @@ const KEY_BYTES: usize = 24;
 
 /// Opens a WebSocket that speaks a GraphQL dialect.
 pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
-    let (handshake, introduced) = match begin(&app, parts).await {
+    let (handshake, origin, introduced) = match begin(&app, parts).await {
         Ok(begun) => begun,
         Err(problem) => return problem.into_response(),
     };
@@ -46,8 +46,8 @@ pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
             let peer = handshake.peer();
             handshake.finish(app, Some(dialect.name()), move |app, wire| {
                 let speaker =
-                    move |app: &App, mailbox| GraphqlSpeaker::new(app, dialect, mailbox, introduced);
-                serve(app, wire, (dialect.name(), peer), speaker)
+                    move |app: &App, mailbox, visit| GraphqlSpeaker::new(app, dialect, mailbox, visit);
+                serve(app, wire, (dialect.name(), peer), (origin, introduced), speaker)
             })
         }
     }
@@ -56,20 +56,26 @@ pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
 /// Opens a WebSocket that speaks JSON-RPC.
 pub(super) async fn rpc(app: App, parts: &mut Parts) -> Response {
     match begin(&app, parts).await {
-        Ok((handshake, introduced)) => {
+        Ok((handshake, origin, introduced)) => {
             let peer = handshake.peer();
             handshake.finish(app, None, move |app, wire| {
-                let speaker = move |app: &App, mailbox| RpcSpeaker::new(app, mailbox, introduced);
-                serve(app, wire, ("json-rpc", peer), speaker)
+                let speaker = move |app: &App, mailbox, visit| RpcSpeaker::new(app, mailbox, visit);
+                serve(app, wire, ("json-rpc", peer), (origin, introduced), speaker)
             })
         }
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn begin(app: &App, parts: &mut Parts) -> Result<(Handshake, Option<Introduced>), Problem> {
+/// Where a WebSocket comes from, and who its client says it is.
+type Begun = (Handshake, Arc<Origin>, Option<Introduced>);
+
+async fn begin(app: &App, parts: &mut Parts) -> Result<Begun, Problem> {
+    // The handshake takes the admission.
+    let origin = app.origin(parts);
     let handshake = Handshake::begin(parts)?;
-    Ok((handshake, credential::of_handshake(app, parts).await?))
+    let introduced = credential::of_handshake(app, &origin, parts).await?;
+    Ok((handshake, origin, introduced))
 }
 
 /// Runs a connection to its end.
@@ -77,11 +83,13 @@ async fn serve<S: Speaker + 'static>(
     app: App,
     wire: Wire,
     (protocol, peer): (&'static str, Option<SocketAddr>),
-    speaker: impl FnOnce(&App, Arc<Mailbox>) -> S,
+    (origin, introduced): (Arc<Origin>, Option<Introduced>),
+    speaker: impl FnOnce(&App, Arc<Mailbox>, Visit) -> S,
 ) {
     let mailbox = Arc::new(Mailbox::new(app.options.mailbox_bytes_max));
-    let line = app.directory.register(protocol, peer, &mailbox);
-    let speaker = speaker(&app, Arc::clone(&mailbox));
+    let number = app.directory.number();
+    let line = app.directory.register(number, protocol, peer, &mailbox);
+    let speaker = speaker(&app, Arc::clone(&mailbox), Visit::new(&origin, number, introduced));
     socket::run(app, wire, mailbox, line, speaker).await;
 }
 

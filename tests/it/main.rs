@@ -13,6 +13,8 @@ mod access;
 mod administration;
 /// The transcripts of `tests/conformance`, over a socket.
 mod audit;
+/// What a server records, and what it does not do unrecorded.
+mod audited;
 /// What pages in a browser may do.
 mod browser;
 mod conformance;
@@ -28,6 +30,8 @@ mod house;
 mod http;
 /// Grants, filters and events at random: nothing is outside the grant, whichever way it comes.
 mod isolation;
+/// What one caller may use.
+mod limited;
 /// Masked fields: what readers see, and what nobody may see.
 mod masking;
 /// Several streaming responses on one connection.

@@ -103,6 +103,15 @@ pub(super) struct Chain {
     _lock: File,
 }
 
+/// The directory, made where there is none.
+fn make_private(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
 fn private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);
@@ -114,6 +123,9 @@ fn private(path: &Path) -> io::Result<File> {
 impl Chain {
     /// Opens the file, or makes it, and finds its end; gives what has to be told about how it was found.
     pub(super) fn open(path: &Path, bytes_max: u64) -> Result<(Self, Option<Entry>), AuditError> {
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            make_private(directory).map_err(failed(directory))?;
+        }
         let lock_path = beside(path, ".lock");
         let lock = private(&lock_path).map_err(failed(&lock_path))?;
         lock.try_lock().map_err(|error| match error {

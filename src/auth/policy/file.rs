@@ -8,6 +8,7 @@ use super::{
 };
 use crate::event::{RULE_IDS_MAX, RULE_PATTERNS_MAX, RULES_MAX};
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read,
@@ -76,7 +77,12 @@ impl Policy {
         if !errors.is_empty() {
             return findings.or(Policy::default());
         }
-        let mut policy = Policy { mapping: Mapping::of_file(), roles: BTreeMap::new(), ..Policy::default() };
+        let mut policy = Policy {
+            mapping: Mapping::of_file(),
+            roles: BTreeMap::new(),
+            digest: Sha256::digest(text.as_bytes()).into(),
+            ..Policy::default()
+        };
         let mut anonymous = None;
         for (name, value) in table.get_ref() {
             let node = Node::of_toml(value, &line);

@@ -122,6 +122,11 @@ impl ApiKey {
 pub(in crate::auth) struct ApiKeys(HashMap<Box<str>, Arc<ApiKey>>);
 
 impl ApiKeys {
+    /// How many there are.
+    pub(in crate::auth) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes in one more; fails with everything that is wrong with it.
     pub(in crate::auth) fn add(&mut self, draft: ApiKeyDraft) -> Result<(), Vec<Fault>> {
         let key = check(draft)?;

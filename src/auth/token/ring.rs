@@ -6,7 +6,7 @@
 use super::{
     Denial,
     compact::Compact,
-    key::{Key, KeyPrint},
+    key::{self, Key, KeyPrint, UNNAMED},
     remote::Remote,
 };
 use serde_json::Value;
@@ -30,6 +30,15 @@ impl KeyRing {
     /// The addresses that keys are fetched from.
     pub(in crate::auth) fn remotes(&self) -> &[Arc<Remote>] {
         &self.remotes
+    }
+
+    /// The keys by name, each with its algorithms, for people.
+    pub(in crate::auth) fn described(&self) -> Vec<String> {
+        let fetched = self.remotes.iter().filter(|remote| !remote.has_keys());
+        let described =
+            |key: Arc<Key>| format!("{} ({})", key.id().unwrap_or(UNNAMED), key::names(key.algorithms()));
+        let missing = fetched.map(|_| "published keys, not fetched yet".to_owned());
+        self.keys().into_iter().map(described).chain(missing).collect()
     }
 
     fn keys(&self) -> Vec<Arc<Key>> {

@@ -62,7 +62,7 @@ impl RpcSpeaker {
         let job = async move {
             let asked = Asked { filter: EventFilter::clone(&filter), start, overflow: Overflow::Replay };
             let form = Arc::new(GATEWAY);
-            let subscribed = app.fanout.subscribe(&principal, form, asked, (&mailbox, key)).await;
+            let subscribed = app.subscribe(&principal, form, asked, (&mailbox, key)).await;
             Done { message, generation, outcome: Outcome::GatewaySubscribed { key, filter, subscribed } }
         };
         turn.jobs().start(message.unwrap_or_default(), Box::pin(job));

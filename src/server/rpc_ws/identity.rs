@@ -12,6 +12,7 @@ use crate::{
 };
 use chrono::SecondsFormat;
 use serde_json::json;
+use std::sync::Arc;
 
 /// The answer to a call of a client that has not said who it is.
 pub(super) fn unknown() -> RpcError {
@@ -28,12 +29,15 @@ impl RpcSpeaker {
 
     /// The socket is open: finds out who is there, as far as the handshake tells.
     pub(super) fn introduce(&mut self, turn: &mut Turn<'_, Done>) {
-        let known = match self.introduced.take() {
-            Some(introduced) => Some(introduced.principal),
-            None => self.app.authority.is_open().then(|| self.app.everybody.clone()),
+        let known = match self.visit.introduced() {
+            Some(introduced) => {
+                turn.caller().sit(introduced.seat);
+                Some(introduced.principal)
+            }
+            None => self.app.authority.is_open().then(|| self.app.everybody(&self.visit.origin)),
         };
         match known {
-            None => self.ask(None, None, turn),
+            None => self.ask_without(turn),
             Some(principal) => {
                 if let Err(refusal) = self.adopt(&principal, turn) {
                     self.expelled(&refusal, turn);
@@ -42,14 +46,26 @@ impl RpcSpeaker {
         }
     }
 
-    /// Asks whose token this is; without one, whether somebody without may stay.
-    pub(super) fn ask(&mut self, message: Option<Key>, token: Option<Token>, turn: &mut Turn<'_, Done>) {
-        let (app, generation) = (self.app.clone(), turn.caller().generation());
+    /// Asks whether somebody without a credential may stay; otherwise it is waited for.
+    fn ask_without(&self, turn: &mut Turn<'_, Done>) {
+        let (app, origin) = (self.app.clone(), Arc::clone(&self.visit.origin));
+        let generation = turn.caller().generation();
         let job = async move {
-            let principal = app.authenticate(token.as_ref()).await;
-            Done { message, generation, outcome: Outcome::Authenticated(principal) }
+            let principal = app.without_credential(&origin).await;
+            Done { message: None, generation, outcome: Outcome::Authenticated(principal) }
         };
-        turn.jobs().start(message.unwrap_or_default(), Box::pin(job));
+        turn.jobs().start(Key::default(), Box::pin(job));
+    }
+
+    /// Asks whose token this is.
+    pub(super) fn ask(&mut self, message: Key, token: Token, turn: &mut Turn<'_, Done>) {
+        let (app, origin) = (self.app.clone(), Arc::clone(&self.visit.origin));
+        let generation = turn.caller().generation();
+        let job = async move {
+            let principal = app.authenticate(&origin, Some(&token)).await;
+            Done { message: Some(message), generation, outcome: Outcome::Authenticated(principal) }
+        };
+        turn.jobs().start(message, Box::pin(job));
     }
 
     /// It is known whose credential it is; gives the result of the call.

@@ -83,8 +83,8 @@ impl Access {
     pub(crate) fn server_with(&self, change: impl FnOnce(&mut Config)) -> TestServer {
         let server = TestServer::with(|config| {
             config.policy = Some(self.policy());
-            // What is kept there: the audit file.
-            config.data_dir = self.dir.path().to_owned();
+            // What is kept there: the audit file, each server's own.
+            config.data_dir = self.dir.path().join(self.servers().len().to_string());
             change(config);
         });
         self.servers.lock().unwrap().push(server.authority.clone());
@@ -164,9 +164,9 @@ impl Access {
     fn reload(&self) {
         let servers = self.servers();
         let reload = || {
-            let runtime = runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = runtime::Builder::new_current_thread().enable_time().build().unwrap();
             for authority in servers.iter() {
-                runtime.block_on(authority.reload()).unwrap();
+                runtime.block_on(authority.reload(None)).unwrap();
             }
         };
         thread::scope(|scope| scope.spawn(reload).join().unwrap());
