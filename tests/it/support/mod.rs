@@ -5,6 +5,7 @@ mod reader;
 mod server;
 mod socket;
 mod stream;
+mod ways;
 
 pub(crate) use access::{Access, May};
 pub(crate) use reader::{
@@ -13,6 +14,7 @@ pub(crate) use reader::{
 pub(crate) use server::{TestServer, post_json};
 pub(crate) use socket::{Frame, Socket};
 pub(crate) use stream::{Block, Stream, ask, get, request, sent, sse};
+pub(crate) use ways::{Line, Past, Root, Start, Wanted, Way, by_id, code_of};
 
 use std::time::Duration;
 

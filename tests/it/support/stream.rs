@@ -27,6 +27,7 @@ impl Block {
 }
 
 /// An open response.
+#[derive(Debug)]
 pub(crate) struct Stream {
     response: reqwest::Response,
     text: String,
@@ -70,6 +71,15 @@ impl Stream {
         let response = timeout(DEADLINE, request.send()).await.expect("no answer").unwrap();
         assert_eq!(response.status(), 200, "{:?}", response.text().await);
         Stream { response, text: String::new() }
+    }
+
+    /// The same, or what was answered instead of a stream.
+    pub(crate) async fn try_open(request: RequestBuilder) -> Result<Self, Value> {
+        let response = timeout(DEADLINE, request.send()).await.expect("no answer").unwrap();
+        if response.status() == 200 {
+            return Ok(Stream { response, text: String::new() });
+        }
+        Err(serde_json::from_str(&response.text().await.unwrap()).unwrap())
     }
 
     /// Follows `/events` with these parameters.
