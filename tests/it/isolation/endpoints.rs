@@ -10,11 +10,7 @@ use fanfare::{
     event::{Draft, NewEvent, Offset},
 };
 use futures_util::future::join_all;
-use proptest::{
-    prelude::*,
-    strategy::ValueTree,
-    test_runner::TestRunner,
-};
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,7 +19,7 @@ use std::collections::{BTreeSet, HashMap};
 const WORLDS: usize = 5;
 const PEOPLE: usize = 12;
 const FILTERS: usize = 3;
-const EVENTS: usize = 240;
+const EVENTS: usize = 160;
 const CORRELATIONS: [&str; 3] = ["c1", "c2", "C1"];
 /// People look for every so many events by id.
 const STRIDE: usize = 5;
@@ -73,9 +69,7 @@ impl Person {
             "category" => category_of(event) == wanted,
             field => event[field] == **wanted,
         };
-        allows(&self.grant, event)
-            && matches(&ask.filter, event)
-            && ask.limits(self.subject).iter().all(fits)
+        allows(&self.grant, event) && matches(&ask.filter, event) && ask.limits(self.subject).iter().all(fits)
     }
 
     /// An event that is due; none where none can be.
@@ -97,7 +91,11 @@ impl Person {
                 };
                 for event_type in TYPES {
                     let mut event = json!({ "type": event_type, "priority": "HIGH" });
-                    for (field, name) in SCOPE.iter().map(|field| (*field, *field)).chain([("sources", "source"), ("correlationId", "correlationId")]) {
+                    for (field, name) in SCOPE
+                        .iter()
+                        .map(|field| (*field, *field))
+                        .chain([("sources", "source"), ("correlationId", "correlationId")])
+                    {
                         if let Some(id) = common(field).and_then(|ids| ids.into_iter().next()) {
                             event[name] = id.into();
                         }
@@ -140,7 +138,9 @@ fn place_of(way: Way, event: &Value) -> usize {
 fn policy_rule(nth: usize, rule: &Value, origin: Origin, claims: &mut Value) -> String {
     let member = |(field, list): (&String, &Value)| {
         let list = match (origin, field.as_str()) {
-            (Origin::Role, field) if field != "types" => list.to_string().replace('{', "{{").replace('}', "}}"),
+            (Origin::Role, field) if field != "types" => {
+                list.to_string().replace('{', "{{").replace('}', "}}")
+            }
             (Origin::Variables, field) if field != "types" => {
                 claims[format!("r{nth}_{field}")] = list.clone();
                 format!("'{{r{nth}_{field}}}'")
@@ -157,7 +157,10 @@ impl World {
         let strategy = (
             prop::collection::vec(grants(), PEOPLE),
             prop::collection::vec(filters(), PEOPLE * FILTERS),
-            prop::collection::vec((events(), prop::option::of(prop::sample::select(&CORRELATIONS[..]))), EVENTS),
+            prop::collection::vec(
+                (events(), prop::option::of(prop::sample::select(&CORRELATIONS[..]))),
+                EVENTS,
+            ),
         );
         let (grants, filters, events) = strategy.new_tree(runner).unwrap().current();
         let mut policy = String::from("[claims.variables]\n");
@@ -171,7 +174,8 @@ impl World {
             if origin == Origin::Claim {
                 own["fanfare"] = json!({ "read": grant });
             } else {
-                let rules = grant.iter().enumerate().map(|(nth, rule)| policy_rule(nth, rule, origin, &mut own));
+                let rules =
+                    grant.iter().enumerate().map(|(nth, rule)| policy_rule(nth, rule, origin, &mut own));
                 policy += &format!("[roles.p{nth}]\nread = [{}]\n", rules.collect::<Vec<_>>().join(", "));
             }
             claims.push((origin, own));
@@ -260,7 +264,11 @@ struct Followed<'a> {
 
 impl World {
     /// Everybody subscribes over every way, with starts as given for each person and place.
-    async fn follow(&self, server: &TestServer, start: impl Fn(usize) -> Option<(Start, usize)>) -> Vec<Followed<'_>> {
+    async fn follow(
+        &self,
+        server: &TestServer,
+        start: impl Fn(usize) -> Option<(Start, usize)>,
+    ) -> Vec<Followed<'_>> {
         let mut all = Vec::new();
         for (nth, person) in self.people.iter().enumerate() {
             for (of_way, way) in Way::ALL.into_iter().enumerate() {
@@ -294,14 +302,20 @@ impl World {
         let Followed { person, way, from, lines } = followed;
         let (mut tally, mut got) = (Tally::default(), HashMap::<String, Vec<usize>>::new());
         let mut refused = HashMap::new();
-        let due: HashMap<_, _> =
-            from.iter().map(|(id, (at, place))| (id.as_str(), self.due(person, &person.asks[*at], *place))).collect();
+        let due: HashMap<_, _> = from
+            .iter()
+            .map(|(id, (at, place))| (id.as_str(), self.due(person, &person.asks[*at], *place)))
+            .collect();
         for mut line in lines {
             refused.extend(std::mem::take(&mut line.refused));
-            let mut open: BTreeSet<&str> = line.operations().into_iter().filter_map(|id| {
-                let (id, _) = from.get_key_value(id)?;
-                (!due[id.as_str()].is_empty() && !refused.contains_key(id)).then_some(id.as_str())
-            }).collect();
+            let mut open: BTreeSet<&str> = line
+                .operations()
+                .into_iter()
+                .filter_map(|id| {
+                    let (id, _) = from.get_key_value(id)?;
+                    (!due[id.as_str()].is_empty() && !refused.contains_key(id)).then_some(id.as_str())
+                })
+                .collect();
             while !open.is_empty() {
                 let (id, event) = line.next().await;
                 let place = place_of(way, &event);
@@ -343,7 +357,14 @@ impl World {
         sum(join_all(all).await)
     }
 
-    async fn compare_past(&self, server: &TestServer, person: &Person, ask: &Ask, past: Past, page: usize) -> Tally {
+    async fn compare_past(
+        &self,
+        server: &TestServer,
+        person: &Person,
+        ask: &Ask,
+        past: Past,
+        page: usize,
+    ) -> Tally {
         let due = self.due(person, ask, 0);
         let found = past.read(server, &person.token, (&ask.filter, "id"), page).await;
         let mut tally = Tally { cases: self.events.len(), ..Tally::default() };

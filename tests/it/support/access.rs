@@ -162,7 +162,8 @@ impl Access {
         self.servers.lock().unwrap()
     }
 
-    fn policy(&self) -> PathBuf {
+    /// The policy file.
+    pub(crate) fn policy(&self) -> PathBuf {
         self.dir.path().join("policy.toml")
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A way out that is not in [`Way`] or [`Past`] is missing from the tests of grants and of masks.
 
-use super::{DEADLINE, Frame, Socket, Stream, TestServer, ask, request, sent};
+use super::{DEADLINE, Frame, Served, Socket, Stream, ask, request, sent};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, VecDeque};
@@ -103,11 +103,18 @@ impl Way {
     }
 
     /// Starts these subscriptions, on one connection where the protocol can, and waits until each has begun or is refused.
-    pub(crate) async fn open(self, server: &TestServer, token: &str, wanted: &[Wanted]) -> Vec<Line> {
+    pub(crate) async fn open(self, server: &impl Served, token: &str, wanted: &[Wanted]) -> Vec<Line> {
         let many = if self.holds_many() { wanted.len().max(1) } else { 1 };
         let mut lines = Vec::new();
         for wanted in wanted.chunks(many) {
-            let mut line = Line { way: self, wire: None, operations: wanted.iter().map(|one| one.id.clone()).collect(), named: HashMap::new(), early: VecDeque::new(), refused: HashMap::new() };
+            let mut line = Line {
+                way: self,
+                wire: None,
+                operations: wanted.iter().map(|one| one.id.clone()).collect(),
+                named: HashMap::new(),
+                early: VecDeque::new(),
+                refused: HashMap::new(),
+            };
             line.begin(server, token, wanted).await;
             lines.push(line);
         }
@@ -166,11 +173,13 @@ impl Wanted {
         json!({ "jsonrpc": "2.0", "id": self.id, "method": "gateway.subscribe", "params": { "filter": filter } })
     }
 
-    fn feed(&self, server: &TestServer, comes_back: bool) -> RequestBuilder {
+    fn feed(&self, server: &impl Served, comes_back: bool) -> RequestBuilder {
         let mut parameters = feed_parameters(&self.filter);
         match &self.start {
             Some(Start::Earliest) => parameters.push(("earliest".to_owned(), "true".to_owned())),
-            Some(Start::After(cursor)) if !comes_back => parameters.push(("after".to_owned(), cursor.clone())),
+            Some(Start::After(cursor)) if !comes_back => {
+                parameters.push(("after".to_owned(), cursor.clone()))
+            }
             _ => {}
         }
         let url = reqwest::Url::parse_with_params(&server.url("/events"), parameters).unwrap();
@@ -239,7 +248,7 @@ enum Said {
 }
 
 impl Line {
-    async fn begin(&mut self, server: &TestServer, token: &str, wanted: &[Wanted]) {
+    async fn begin(&mut self, server: &impl Served, token: &str, wanted: &[Wanted]) {
         match self.way {
             Way::TransportWs | Way::LegacyWs => {
                 let (protocol, start) = match self.way {
@@ -250,7 +259,9 @@ impl Line {
                 socket.send(json!({ "type": "connection_init", "payload": { "token": token } })).await;
                 assert_eq!(socket.json().await["type"], "connection_ack");
                 for wanted in wanted {
-                    socket.send(json!({ "type": start, "id": wanted.id, "payload": wanted.operation() })).await;
+                    socket
+                        .send(json!({ "type": start, "id": wanted.id, "payload": wanted.operation() }))
+                        .await;
                 }
                 self.wire = Some(Wire::Socket(socket));
             }
@@ -296,7 +307,7 @@ impl Line {
         }
     }
 
-    async fn begin_single(&mut self, server: &TestServer, token: &str, wanted: &[Wanted]) {
+    async fn begin_single(&mut self, server: &impl Served, token: &str, wanted: &[Wanted]) {
         let reserved = request(server, Method::PUT, SINGLE).bearer_auth(token).send().await.unwrap();
         assert_eq!(reserved.status(), 201);
         let reservation = reserved.text().await.unwrap();
@@ -343,7 +354,8 @@ impl Line {
             },
             Wire::Stream(stream) if way == Way::Multipart => {
                 let part = stream.until("\r\n--graphql").await.expect("the stream is over");
-                let body = part.rfind("\r\n\r\n").map(|at| part[at..].trim_end_matches("\r\n--graphql").trim());
+                let body =
+                    part.rfind("\r\n\r\n").map(|at| part[at..].trim_end_matches("\r\n--graphql").trim());
                 let body: Value = body.map_or(Value::Null, |body| serde_json::from_str(body).unwrap());
                 let said = match &body["errors"] {
                     Value::Null => read_result(&body["payload"]),
@@ -399,7 +411,9 @@ fn read_rpc(named: &mut HashMap<String, String>, message: &Value) -> (String, Sa
             (named[subscription].clone(), Said::Event(params["result"].clone()))
         }
         // Unasked, before `gateway.subscribe` is answered, is not what was asked for.
-        Some("gateway.event") if named.contains_key("begun") => (named[""].clone(), Said::Event(params.clone())),
+        Some("gateway.event") if named.contains_key("begun") => {
+            (named[""].clone(), Said::Event(params.clone()))
+        }
         Some("gateway.event") => (String::new(), Said::Other),
         Some(_) => (String::new(), Said::Refused(params["error"].clone())),
         None => {
@@ -434,7 +448,7 @@ impl Past {
     /// The events of the past that match a filter, by pages of this size, in their order; or the refusal.
     pub(crate) async fn read(
         self,
-        server: &TestServer,
+        server: &impl Served,
         token: &str,
         (filter, selection): (&Value, &str),
         page: usize,
@@ -466,7 +480,7 @@ impl Past {
 
     async fn graphql(
         self,
-        server: &TestServer,
+        server: &impl Served,
         token: &str,
         (filter, selection): (&Value, &str),
         page: usize,
@@ -508,7 +522,7 @@ impl Past {
 
     async fn rpc(
         self,
-        server: &TestServer,
+        server: &impl Served,
         token: &str,
         filter: &Value,
         page: usize,
@@ -547,14 +561,15 @@ impl Past {
 
 /// The events of these ids, as GraphQL's `event(id)` gives them; or the refusal.
 pub(crate) async fn by_id(
-    server: &TestServer,
+    server: &impl Served,
     token: &str,
     ids: &[String],
     selection: &str,
 ) -> Result<Vec<Value>, Value> {
     let mut found = Vec::new();
     for ids in ids.chunks(20) {
-        let fields = ids.iter().enumerate().map(|(at, id)| format!("a{at}:event(id:{}){{{selection}}}", json!(id)));
+        let fields =
+            ids.iter().enumerate().map(|(at, id)| format!("a{at}:event(id:{}){{{selection}}}", json!(id)));
         let query = format!("{{{}}}", fields.collect::<String>());
         let request = ask(server, "application/json", &json!({ "query": query }));
         let (_, answer) = sent(request.bearer_auth(token)).await;
