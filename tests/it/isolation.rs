@@ -4,6 +4,9 @@
 
 mod endpoints;
 mod oracle;
+mod people;
+mod sharing;
+mod tenants;
 
 use fanfare::{
     auth::{Grant, Policy},

@@ -258,7 +258,7 @@ async fn masks_that_come_while_somebody_is_connected_lose_and_repeat_nothing() {
     for id in 0..BEFORE {
         publish(id).await;
     }
-    let mut is_masked = async |line: &mut Line, at: usize| {
+    let is_masked = async |line: &mut Line, at: usize| {
         let (_, event) = line.next().await;
         let event = if line.way == Way::Gateway { &event["event"] } else { &event };
         assert_eq!(event["id"], format!("e{at}"), "{:?}", line.way);
