@@ -130,13 +130,13 @@ impl Reader {
                     refused += judge(
                         &format!("{way:?} {field}"),
                         hit,
-                        self.subscribe(server, way, wrong.clone()).await,
+                        &self.subscribe(server, way, wrong.clone()).await,
                     );
                 }
                 for past in Past::ALL.into_iter().filter(|_| right.0 == Root::Events) {
                     let hit = past.read(server, &self.token, (&right.1, "id"), 3).await.err();
                     let miss = past.read(server, &self.token, (&wrong.1, "id"), 3).await.err();
-                    refused += judge(&format!("{past:?} {field}"), Some(hit), Some(miss));
+                    refused += judge(&format!("{past:?} {field}"), Some(hit), &Some(miss));
                 }
             }
         }
@@ -175,8 +175,8 @@ fn selecting(field: &str, id: &str) -> Vec<(Root, Value)> {
 }
 
 /// A right and a wrong guess are refused alike, without a canary. Gives how many refusals that were.
-fn judge(at: &str, hit: Option<Option<Value>>, miss: Option<Option<Value>>) -> usize {
-    assert_eq!(hit, miss, "{at}");
+fn judge(at: &str, hit: Option<Option<Value>>, miss: &Option<Option<Value>>) -> usize {
+    assert_eq!(hit, *miss, "{at}");
     let Some(refusal) = hit else { return 0 };
     let refusal = refusal.unwrap_or_else(|| panic!("{at} was not refused"));
     assert_eq!(code_of(&refusal), "FORBIDDEN", "{at}");
