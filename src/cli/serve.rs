@@ -15,7 +15,7 @@ use fanfare::{
 use std::{io, net::SocketAddr};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -41,11 +41,20 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment<'_>) -> Resul
 fn start_log(config: &Config) -> Result<(), Failure> {
     let filter = EnvFilter::builder().parse(&config.log).map_err(Failure::usage)?;
     let log = fmt().with_env_filter(filter).with_writer(io::stderr);
+    let harmless = filter_fn(is_harmless);
     let started = match config.log_format {
-        LogFormat::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).finish().with(harmless).try_init()
+        }
+        LogFormat::Json => log.json().flatten_event(true).finish().with(harmless).try_init(),
     };
     started.map_err(Failure::failed)
+}
+
+/// Below `info` libraries write whole messages, and with them tokens and what is masked; whatever the filter says, only our own
+/// lines are shown there.
+fn is_harmless(line: &tracing::Metadata<'_>) -> bool {
+    *line.level() <= tracing::Level::INFO || line.target().split("::").next() == Some("fanfare")
 }
 
 fn log_settings(loaded: &Loaded) {

@@ -1,11 +1,15 @@
 //! Masked fields as readers meet them: canaries in every place that can be masked, for every kind of reader, over every way
-//! out, also in what is refused, logged and counted.
+//! out, also in what is refused, logged and counted. Here without the edge; over real connections: `endpoints`.
 //!
-//! A way out of the server that is not in [`FORMS`], [`Sight::past`] or [`Sight::refused`] is missing here.
+//! A form of events that is not in [`FORMS`], [`Sight::past`] or [`Sight::refused`] is missing here.
+
+mod canaries;
+mod endpoints;
 
 use crate::support::DEADLINE;
+use canaries::{CANARY, FIELDS, READERS, ROLES, canary, events, masks};
 use fanfare::{
-    auth::{Action, Credential, Grant, MaskDraft, MaskKey, Masks, Principal},
+    auth::{Action, Credential, Grant, Masks, Principal},
     bus::{self, Bus},
     error::{Code, Refusal},
     event::{Draft, EventFilter, FilterDraft, Limits, NewEvent, ScopeField, StartPosition, write_event},
@@ -24,104 +28,7 @@ use std::{
 };
 use tokio::{task::JoinHandle, time::timeout};
 
-/// In each value that is masked, and nowhere else. Its end may be shown by `partial`, its beginning never.
-const CANARY: &str = "canary";
-/// The roles of the policy: masked by name, spared by name, and one that no rule names.
-const ROLES: [&str; 3] = ["member", "support", "other"];
 const GATEWAY: EventForm = EventForm::new("gateway", write_gateway_event);
-
-/// Paths into the data of [`events`]; each holds a canary somewhere.
-const PATHS: [&str; 12] = [
-    "data.name",
-    "data.status",
-    "data.message.text",
-    "data.content",
-    "data.snapshot.*[*]",
-    "data.items.x",
-    "data.rows[*].cells[*]",
-    "data.password",
-    "data.conn_id",
-    "data.value.*.deep",
-    r#"data."a.b""#,
-    "data.error",
-];
-
-fn canary(place: &str) -> String {
-    format!("{CANARY}-{place}-0042")
-}
-
-/// One event of each family that a form treats in its own way, and one with binary data.
-fn events() -> Vec<NewEvent> {
-    let types = [
-        "agent.log",
-        "chat.message",
-        "presence.changed",
-        "health.snapshot",
-        "task.progress",
-        "state.updated",
-        "x.custom",
-    ];
-    let mut drafts: Vec<Value> =
-        types.iter().map(|event_type| json!({ "type": event_type, "data": "DATA" })).collect();
-    drafts.push(json!({ "type": "x.binary", "dataBase64": "Y2FuYXJ5LWJpbmFyeQ==" }));
-    let plain = json!({
-        "name": canary("name"), "status": canary("status"), "message": { "text": canary("text"), "open": "message" },
-        "content": canary("content"), "snapshot": { "a": [canary("a"), [canary("b")]] }, "progress": 7, "key": "key",
-        "items": [{ "x": canary("x") }, [{ "x": { "deeper": canary("y") } }]], "rows": [{ "cells": [canary("cell"), 1] }],
-        "conn_id": canary("connection"), "value": { "v": [{ "deep": canary("deep") }] }, "a.b": canary("dots"),
-        "error": canary("error"), "open": "everybody sees this",
-    });
-    // The key of the password is written with an escape.
-    let data = plain.to_string().replacen('{', &format!(r#"{{"p\u0061ssword":"{}","#, canary("password")), 1);
-    let event = |(number, mut draft): (usize, Value)| {
-        for field in ScopeField::ALL.map(ScopeField::camel).into_iter().chain(["subject", "correlationId"]) {
-            draft[field] = canary(field).into();
-        }
-        draft["id"] = format!("e{number}").into();
-        draft["source"] = format!("/{}", canary("source")).into();
-        draft["attributes"] = json!({ "dataschema": canary("schema"), "open": "yes" });
-        let draft = Draft::from_json(&draft.to_string().replace("\"DATA\"", &data)).unwrap();
-        NewEvent::new(draft, &Limits::default()).unwrap()
-    };
-    drafts.into_iter().enumerate().map(event).collect()
-}
-
-/// Rules that mask every place with one action, or with the nearest one that the place allows.
-fn masks(action: Action) -> Masks {
-    let fields = ScopeField::ALL.map(ScopeField::camel).into_iter();
-    let paths = PATHS.into_iter().chain(fields).chain([
-        "subject",
-        "correlationId",
-        "source",
-        "dataBase64",
-        "attributes.dataschema",
-    ]);
-    let draft = |(at, path): (usize, &str)| {
-        let action = match (path, action) {
-            ("source", Action::Drop | Action::Null) => Action::Hash,
-            ("dataBase64", Action::Hash | Action::Partial) => Action::Drop,
-            (_, action) => action,
-        };
-        // Both ways to say whom a rule concerns.
-        let (roles, except) = match at % 2 {
-            0 => (Some(vec!["member".to_owned()]), None),
-            _ => (None, Some(vec!["support".to_owned(), "other".to_owned()])),
-        };
-        MaskDraft { types: vec!["*".to_owned()], path: path.to_owned(), action, roles, except }
-    };
-    Masks::new(paths.enumerate().map(draft).collect(), MaskKey::new([5; 32])).unwrap()
-}
-
-/// Readers by their roles, and whether everything is masked for them.
-const READERS: [(&[&str], bool); 7] = [
-    (&["member"], true),
-    (&["support"], false),
-    (&["other", "support"], false),
-    (&["member", "support"], true),
-    (&[], true),
-    (&["stranger"], true),
-    (&["support", "stranger"], true),
-];
 
 fn principal(masks: &Masks, roles: &[&str]) -> Principal {
     let view = masks.view(roles, |role| ROLES.contains(&role));
@@ -141,13 +48,6 @@ impl Drop for Sight {
         self.worker.abort();
     }
 }
-
-const FIELDS: &str = "id type action time source subject organizationId domainId instanceId agentId taskId workflowId userId \
-    roomId correlationId priority cursor data dataBase64 attributes \
-    ...on AgentEvent{name displayName status message error} ...on ChatEvent{message content sender} \
-    ...on PresenceEvent{connectionId status} ...on HealthEvent{status snapshot} \
-    ...on TaskEvent{name status progress message result error} ...on StateEvent{key value previous} \
-    ...on CustomEvent{name status message}";
 
 type MakeForm = fn(&Sight) -> Arc<dyn Form>;
 

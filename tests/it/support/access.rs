@@ -6,7 +6,7 @@ use fanfare::{
     auth::{Authority, Revocation, token::sign},
     config::Config,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
@@ -49,7 +49,7 @@ pub(crate) struct Access {
     dir: TempDir,
     roles: Mutex<BTreeMap<String, May>>,
     /// What else stands in the policy.
-    more: String,
+    more: Mutex<String>,
     issued: Mutex<HashMap<String, DateTime<Utc>>>,
     servers: Mutex<Vec<Authority>>,
 }
@@ -65,7 +65,7 @@ impl Access {
         let access = Access {
             dir: tempfile::tempdir().unwrap(),
             roles: Mutex::default(),
-            more: more.to_owned(),
+            more: Mutex::new(more.to_owned()),
             issued: Mutex::default(),
             servers: Mutex::default(),
         };
@@ -99,13 +99,25 @@ impl Access {
 
     /// A token of somebody with these roles.
     pub(crate) fn signed(&self, subject: &str, roles: &[&str], lifetime: Option<Duration>) -> String {
+        self.signed_with(subject, roles, lifetime, &json!({}))
+    }
+
+    /// The same with further claims.
+    pub(crate) fn signed_with(
+        &self,
+        subject: &str,
+        roles: &[&str],
+        lifetime: Option<Duration>,
+        further: &Value,
+    ) -> String {
         let lifetime = lifetime.map_or(TimeDelta::days(1), |lifetime| TimeDelta::from_std(lifetime).unwrap());
         let ends = DateTime::from_timestamp((Utc::now() + lifetime).timestamp() + 1, 0).unwrap();
         let mut issued = self.issued.lock().unwrap();
-        let claims = json!({
+        let mut claims = json!({
             "iss": ISSUER, "aud": AUDIENCE, "sub": subject, "exp": ends.timestamp(), "roles": roles,
             "jti": format!("token-{}", issued.len()), "iat": Utc::now().timestamp() - 60,
         });
+        claims.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
         let token = sign(SECRET, None, claims.as_object().unwrap()).unwrap();
         issued.insert(token.clone(), ends);
         token
@@ -131,6 +143,13 @@ impl Access {
         }
     }
 
+    /// Another policy: what else stands in it.
+    pub(crate) fn change_policy(&self, more: &str) {
+        more.clone_into(&mut self.more.lock().unwrap());
+        self.write(&self.roles.lock().unwrap());
+        self.reload();
+    }
+
     /// Accepts every token of somebody no more.
     pub(crate) async fn revoke(&self, subject: &str) {
         let servers = self.servers().clone();
@@ -143,7 +162,8 @@ impl Access {
         self.servers.lock().unwrap()
     }
 
-    fn policy(&self) -> PathBuf {
+    /// The policy file.
+    pub(crate) fn policy(&self) -> PathBuf {
         self.dir.path().join("policy.toml")
     }
 
@@ -157,7 +177,7 @@ impl Access {
         for (name, may) in roles {
             text += &format!("[roles.{name}]\n{}", may.rules());
         }
-        fs::write(self.policy(), text + &self.more).unwrap();
+        fs::write(self.policy(), text + &self.more.lock().unwrap()).unwrap();
     }
 
     /// On a thread of its own, so that tests need not wait for it by name.

@@ -14,6 +14,23 @@ use serde_json::{Value, json};
 use std::{net::SocketAddr, path::Path, thread::JoinHandle, time::Duration};
 use tokio::sync::oneshot;
 
+/// Something that can be reached at an address.
+pub(crate) trait Served {
+    /// Where it listens.
+    fn address(&self) -> SocketAddr;
+
+    /// An address of this server.
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+}
+
+impl Served for TestServer {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
 /// A server that ends, and is checked for leaks, when it is dropped.
 pub(crate) struct TestServer {
     /// Where it listens.
@@ -79,7 +96,7 @@ impl TestServer {
 
     /// An address of this server.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        Served::url(self, path)
     }
 
     /// Executes an operation by POST and gives the whole response.

@@ -1,6 +1,6 @@
 //! [`Socket`]: a WebSocket that sends and shows exactly what a test says, with no protocol of its own.
 
-use super::{DEADLINE, TestServer};
+use super::{DEADLINE, Served, TestServer};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -35,8 +35,8 @@ pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     /// Connects and offers these subprotocols.
-    pub(crate) async fn connect(server: &TestServer, path: &str, protocols: Option<&str>) -> Self {
-        let mut request = format!("ws://{}{path}", server.address).into_client_request().unwrap();
+    pub(crate) async fn connect(server: &impl Served, path: &str, protocols: Option<&str>) -> Self {
+        let mut request = format!("ws://{}{path}", server.address()).into_client_request().unwrap();
         if let Some(protocols) = protocols {
             request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
         }
@@ -74,7 +74,7 @@ impl Socket {
     }
 
     /// Connects with `graphql-transport-ws` and says by a token who it is.
-    pub(crate) async fn graphql_as(server: &TestServer, token: &str) -> Self {
+    pub(crate) async fn graphql_as(server: &impl Served, token: &str) -> Self {
         let mut socket = Self::connect(server, "/graphql", Some("graphql-transport-ws")).await;
         socket.send(json!({ "type": "connection_init", "payload": { "token": token } })).await;
         assert_eq!(socket.next().await, Frame::Json(json!({ "type": "connection_ack" })));
@@ -82,7 +82,7 @@ impl Socket {
     }
 
     /// Connects to JSON-RPC and says by a token who it is.
-    pub(crate) async fn rpc_as(server: &TestServer, token: &str) -> Self {
+    pub(crate) async fn rpc_as(server: &impl Served, token: &str) -> Self {
         let mut socket = Self::connect(server, "/rpc", None).await;
         let params = json!({ "token": token });
         socket

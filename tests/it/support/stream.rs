@@ -1,6 +1,6 @@
 //! [`Stream`]: a streaming response that shows exactly what came, with no protocol of its own.
 
-use super::{DEADLINE, TestServer, server::http_client};
+use super::{DEADLINE, Served, TestServer, server::http_client};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -27,18 +27,19 @@ impl Block {
 }
 
 /// An open response.
+#[derive(Debug)]
 pub(crate) struct Stream {
     response: reqwest::Response,
     text: String,
 }
 
 /// A request to the server.
-pub(crate) fn request(server: &TestServer, method: Method, path: &str) -> RequestBuilder {
+pub(crate) fn request(server: &impl Served, method: Method, path: &str) -> RequestBuilder {
     http_client().request(method, server.url(path))
 }
 
 /// Posts a GraphQL operation for an answer of this media type.
-pub(crate) fn ask(server: &TestServer, accept: &str, operation: &Value) -> RequestBuilder {
+pub(crate) fn ask(server: &impl Served, accept: &str, operation: &Value) -> RequestBuilder {
     request(server, Method::POST, "/graphql")
         .header("accept", accept)
         .header("content-type", "application/json")
@@ -46,7 +47,7 @@ pub(crate) fn ask(server: &TestServer, accept: &str, operation: &Value) -> Reque
 }
 
 /// Posts a GraphQL operation for an event stream.
-pub(crate) fn sse(server: &TestServer, operation: &Value) -> RequestBuilder {
+pub(crate) fn sse(server: &impl Served, operation: &Value) -> RequestBuilder {
     ask(server, "text/event-stream", operation)
 }
 
@@ -59,7 +60,7 @@ pub(crate) async fn sent(request: RequestBuilder) -> (u16, Value) {
 }
 
 /// A GET with these parameters.
-pub(crate) fn get(server: &TestServer, path: &str, parameters: &[(&str, &str)]) -> RequestBuilder {
+pub(crate) fn get(server: &impl Served, path: &str, parameters: &[(&str, &str)]) -> RequestBuilder {
     let url = reqwest::Url::parse_with_params(&server.url(path), parameters).unwrap();
     http_client().get(url)
 }
@@ -70,6 +71,15 @@ impl Stream {
         let response = timeout(DEADLINE, request.send()).await.expect("no answer").unwrap();
         assert_eq!(response.status(), 200, "{:?}", response.text().await);
         Stream { response, text: String::new() }
+    }
+
+    /// The same, or what was answered instead of a stream.
+    pub(crate) async fn try_open(request: RequestBuilder) -> Result<Self, Value> {
+        let response = timeout(DEADLINE, request.send()).await.expect("no answer").unwrap();
+        if response.status() == 200 {
+            return Ok(Stream { response, text: String::new() });
+        }
+        Err(serde_json::from_str(&response.text().await.unwrap()).unwrap())
     }
 
     /// Follows `/events` with these parameters.
