@@ -200,7 +200,7 @@ async fn follow(
     resume: Option<Cursor>,
     at: (&Arc<Mailbox>, Key),
 ) -> Result<Subscription, NotBegun> {
-    let _turn = app.openings.turn().await;
+    let turn = app.openings.turn().await;
     let name = admitted.operation.operation_name.as_deref();
     let request = request(app, &admitted, principal);
     let asked = graphql::prepare(&app.schema, request, principal).await.map_err(|errors| {
@@ -216,6 +216,8 @@ async fn follow(
     let form = SelectionForm::new(app.schema.clone(), &selection.text);
     let start = resume.map_or(asked.start, StartPosition::After);
     let asked = Asked { start, ..asked };
+    // Finding the start may wait for the log, and a few of those must not hold up everybody who opens.
+    drop(turn);
     app.subscribe(principal, Arc::new(form), asked, at)
         .await
         .map_err(|refusal| NotBegun::Refused(errors(&refusal)))
