@@ -39,7 +39,7 @@ fn the_lines_of_the_documentation_are_accepted() {
         "fanfare log check",
         "fanfare log check --data-dir ./data --json",
         "fanfare log stats --config f.toml",
-        "fanfare token api-key --id ci --subject ci --role publisher --role reader",
+        "fanfare token api-key --id ci --subject ci --role publisher --role reader --variable org=quant",
         "fanfare token sign --secret-file f --subject ada --role member --claim org_id=\"quant\" --expires 1h --issuer i --audience a",
         "fanfare token check e30.e30.e30 --config f.toml --set jwt_leeway=1s",
         "fanfare token check -",
