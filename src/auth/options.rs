@@ -2,7 +2,7 @@
 
 use super::{
     MaskKey,
-    policy::{Policy, PolicyProblem},
+    policy::PolicyProblem,
     revocations::{Keeping, RevocationsError},
     sections,
     token::{FetchTimes, KeyDraft, Lookup, TimeRules},
@@ -58,12 +58,6 @@ impl Options {
             true => sections::read(self, environment).err().unwrap_or_default(),
             false => Vec::new(),
         }
-    }
-
-    /// The rules that an authority would go by, for explanations. Fails with everything that is wrong.
-    pub fn policy(&self) -> Result<Policy, AuthorityError> {
-        let read = sections::read(self, &self.environment).map_err(AuthorityError::Policy)?;
-        Ok(read.policy)
     }
 
     /// The same options for a look: nothing is written.
