@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment<'_>) -> Resul
     }
     let principal = match arguments.roles.as_slice() {
         [] => bearer_of(arguments.bearer.bearer(environment)?.as_ref(), options)?,
-        roles => supposed(roles, arguments.claims.clone().unwrap_or_default(), &options)?,
+        roles => supposed(roles, arguments.claims.as_ref().unwrap_or(&Claims::new()), &options)?,
     };
     let explanation = Explanation::new(&principal, &event);
     if !is_servers {
@@ -79,7 +79,7 @@ fn bearer_of(bearer: Option<&Bearer>, options: Options) -> Result<Principal, Fai
 }
 
 /// Somebody whose token would have these roles and claims.
-fn supposed(roles: &[String], claims: Claims, options: &Options) -> Result<Principal, Failure> {
+fn supposed(roles: &[String], claims: &Claims, options: &Options) -> Result<Principal, Failure> {
     let policy = options.policy().map_err(Failure::usage)?;
     let known: Vec<_> = policy.roles().collect();
     if let Some(unknown) = roles.iter().find(|role| !policy.knows(role)) {
@@ -89,7 +89,7 @@ fn supposed(roles: &[String], claims: Claims, options: &Options) -> Result<Princ
         )));
     }
     let resolved =
-        policy.suppose(roles, &claims).map_err(|refusal: Refusal| Failure::usage(refusal.message))?;
+        policy.suppose(roles, claims).map_err(|refusal: Refusal| Failure::usage(refusal.message))?;
     Ok(Principal::new(&resolved.subject, Credential::None, resolved.grant, resolved.view, None))
 }
 

@@ -53,7 +53,6 @@ mod tests {
             read = [{ types = ["task.*", "agent.*"], organizationId = ["{org}", "x"] }, { userId = "{org}-{{1}}" }]
             [roles.ops]
             read = [{ types = ["*"] }]
-            publish = [{ types = [] }]
             admin = true
             [anonymous]
             roles = ["reader"]
@@ -61,7 +60,7 @@ mod tests {
         let policy = Policy::parse(text).unwrap();
         let expected = [
             "ops may read every type",
-            "ops may publish nothing, for a list of the rule is empty",
+            "ops may publish nothing",
             "ops may administer the server",
             "reader may read types task.*, agent.* in organizationId {org}, x",
             "reader may read every type in userId {org}-{{1}}",

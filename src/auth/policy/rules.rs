@@ -159,9 +159,6 @@ impl<T> RuleDraft<T> {
 /// As it is written: `types agent.* in organizationId {org}`.
 impl fmt::Display for RuleDraft<Template> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.empty_lists().next().is_some() {
-            return f.write_str("nothing, for a list of the rule is empty");
-        }
         let types = self.types.iter().flatten().map(TypePattern::as_str).collect::<Vec<_>>();
         match types.as_slice() {
             [] | ["*"] => f.write_str("every type")?,
