@@ -128,7 +128,7 @@ fn an_event_is_explained_without_a_server_and_a_wrong_policy_is_a_usage_error() 
     let (right, wrong) = (write("right.toml", &rule("member")), write("wrong.toml", &rule("membr")));
     let data_dir = dir.path().join("none").display().to_string();
     let environment = Environment { variable: &|_| None, names: Vec::new() };
-    let code = |line: &str| format!("{:?}", run(line.split(' ').map(OsString::from), &environment));
+    let code = |line: &str| format!("{:?}", run(line.split_whitespace().map(OsString::from), &environment));
     let explain = |policy: &str, event: &str, who: &str| {
         let settings = format!("--data-dir {data_dir} --set policy={policy}");
         code(&format!("fanfare explain --event {event} {settings} --json {who}"))
