@@ -4,8 +4,8 @@
 
 use super::{Mask, Principal};
 use crate::{
-    error::{Code, Refusal},
-    event::{EventFilter, NewEvent, write_event_with},
+    error::Refusal,
+    event::{NewEvent, write_event_with},
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json, value::RawValue};
@@ -16,10 +16,12 @@ use serde_json::{Map, Value, json, value::RawValue};
 pub struct Explanation {
     /// The principal's name.
     pub subject: String,
-    /// May it read the event? If not, why.
-    pub read: Result<(), Refusal>,
-    /// May it publish the event? With the scope that its grant fixes; if not, why.
-    pub publish: Result<NewEvent, Refusal>,
+    /// Where its grant comes from.
+    pub origin: String,
+    /// May it read the event? By which rule, or why not.
+    pub read: Result<String, Refusal>,
+    /// May it publish the event? By which rule, or why not.
+    pub publish: Result<String, Refusal>,
     /// The masks for events of this type, whether they meet something in this one or not.
     pub masks: Vec<Mask>,
     /// The event as it sees it; `None` when it may not read it.
@@ -29,26 +31,30 @@ pub struct Explanation {
 impl Explanation {
     /// Asks the principal's grant and view about an event.
     pub fn new(principal: &Principal, event: &NewEvent) -> Self {
-        let read = readable(principal, event);
-        let view = principal.view();
+        let (grant, view) = (principal.grant(), principal.view());
+        let read = grant.check_read(event);
+        let published = grant.admit(event.clone());
+        // What a grant allows, one of its rules allows.
+        let rule = Option::unwrap_or_default;
         let masks = view.masks().filter(|mask| mask.concerns(event.event_type())).cloned().collect();
         Explanation {
             subject: principal.subject().to_owned(),
-            publish: principal.admit(event.clone()),
+            origin: grant.origin().to_owned(),
+            publish: published.map(|event| rule(grant.rule_to_publish(&event))),
             masks,
             seen: read.is_ok().then(|| view.show_new(event)),
-            read,
+            read: read.map(|()| rule(grant.rule_to_read(event))),
         }
     }
 
     /// For people: a line for each decision and mask, then the event.
     pub fn text(&self) -> String {
-        let decision = |verb: &str, refusal: Option<&Refusal>| match refusal {
-            None => format!("{} may {verb} it\n", self.subject),
-            Some(refusal) => format!("{} may not {verb} it: {refusal}\n", self.subject),
+        let decision = |verb: &str, decided: &Result<String, Refusal>| match decided {
+            Ok(rule) => format!("{} may {verb} it, by the rule: {rule}\n", self.subject),
+            Err(refusal) => format!("{} may not {verb} it: {refusal}\n", self.subject),
         };
-        let mut text =
-            decision("read", self.read.as_ref().err()) + &decision("publish", self.publish.as_ref().err());
+        let mut text = decision("read", &self.read) + &decision("publish", &self.publish);
+        text.push_str(&format!("the grant comes from {}\n", self.origin));
         for mask in &self.masks {
             text.push_str(&format!("masked is {mask}\n"));
         }
@@ -65,8 +71,9 @@ impl Explanation {
     pub fn json(&self) -> String {
         let shape = Shape {
             subject: &self.subject,
-            read: decision(self.read.as_ref().err()),
-            publish: decision(self.publish.as_ref().err()),
+            grant: &self.origin,
+            read: decision(&self.read),
+            publish: decision(&self.publish),
             masks: self.masks.iter().map(mask).collect(),
             event: self.seen.as_ref().and_then(|seen| RawValue::from_string(written(seen)).ok()),
         };
@@ -78,18 +85,24 @@ impl Explanation {
 #[derive(Serialize)]
 struct Shape<'e> {
     subject: &'e str,
+    grant: &'e str,
     read: Value,
     publish: Value,
     masks: Vec<Value>,
     event: Option<Box<RawValue>>,
 }
 
-fn decision(refusal: Option<&Refusal>) -> Value {
-    let mut members = Map::from_iter([("allowed".to_owned(), refusal.is_none().into())]);
-    if let Some(refusal) = refusal {
-        members.insert("message".to_owned(), refusal.message.as_ref().into());
-        // The refusal's own facts do not stand in for the decision.
-        members.extend(refusal.members().into_iter().filter(|(name, _)| name != "allowed"));
+fn decision(decided: &Result<String, Refusal>) -> Value {
+    let mut members = Map::from_iter([("allowed".to_owned(), decided.is_ok().into())]);
+    match decided {
+        Ok(rule) => {
+            members.insert("rule".to_owned(), rule.as_str().into());
+        }
+        Err(refusal) => {
+            members.insert("message".to_owned(), refusal.message.as_ref().into());
+            // The refusal's own facts do not stand in for the decision.
+            members.extend(refusal.members().into_iter().filter(|(name, _)| name != "allowed"));
+        }
     }
     Value::Object(members)
 }
@@ -97,13 +110,6 @@ fn decision(refusal: Option<&Refusal>) -> Value {
 fn mask(mask: &Mask) -> Value {
     let types: Vec<&str> = mask.types().iter().map(|pattern| pattern.as_str()).collect();
     json!({ "path": mask.path(), "types": types, "action": mask.action().name() })
-}
-
-fn readable(principal: &Principal, event: &NewEvent) -> Result<(), Refusal> {
-    match principal.narrow(EventFilter::default())?.matches(event) {
-        true => Ok(()),
-        false => Err(Refusal::new(Code::Forbidden, "the event is outside of what the grant lets it read")),
-    }
 }
 
 fn written(event: &NewEvent) -> String {
@@ -141,7 +147,8 @@ mod tests {
         let text = explanation.text();
         assert!(
             text.starts_with(
-                "ann may read it\nann may publish it\nmasked is data.email of agent.*: partial\n"
+                "ann may read it, by the rule: everything\nann may publish it, by the rule: everything\n\
+                 the grant comes from a server without authentication\nmasked is data.email of agent.*: partial\n"
             ),
             "{text}"
         );
@@ -150,7 +157,7 @@ mod tests {
         let json: Value = serde_json::from_str(&explanation.json()).unwrap();
         assert_eq!(
             (&json["read"], &json["masks"][0]["path"]),
-            (&json!({ "allowed": true }), &json!("data.email"))
+            (&json!({ "allowed": true, "rule": "everything" }), &json!("data.email"))
         );
         assert_eq!(json["event"]["data"]["email"], "***.org");
         assert_eq!(json["masks"].as_array().unwrap().len(), 1);

@@ -47,6 +47,14 @@ impl Reach {
         }
     }
 
+    /// The rule that allows an event, as text.
+    fn rule_for(&self, event: &NewEvent) -> Option<String> {
+        match self {
+            Reach::Everything => Some("everything".to_owned()),
+            Reach::Within(rules) => rules.iter().find(|rule| rule.allows(event)).map(rule_text),
+        }
+    }
+
     fn rules(&self) -> Vec<Rule> {
         match self {
             Reach::Everything => vec![Rule::default()],
@@ -141,6 +149,16 @@ impl Grant {
             }
             Reach::Everything | Reach::Within(_) => Ok(()),
         }
+    }
+
+    /// The rule by which the principal may read the event, as text: `types agent.* in organizationId quant`.
+    pub fn rule_to_read(&self, event: &NewEvent) -> Option<String> {
+        self.0.read.rule_for(event)
+    }
+
+    /// The rule by which the principal may publish the event that [`Grant::admit`] gave.
+    pub fn rule_to_publish(&self, event: &NewEvent) -> Option<String> {
+        self.0.publish.rule_for(event)
     }
 
     /// The event as the principal may publish it. A scope field that the event leaves out gets the id that the grant fixes: the

@@ -62,6 +62,15 @@ impl Options {
             false => Vec::new(),
         }
     }
+
+    /// The same options for a look: nothing is written.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        if let Keeping::InFile(path) = self.revocations {
+            self.revocations = Keeping::ReadOnly(path);
+        }
+        self
+    }
 }
 
 /// Why there can be no authority.

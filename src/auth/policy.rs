@@ -7,6 +7,7 @@
 //! Not here: who signed a token (`token`), what is masked (`mask`), what a grant does (`grant`).
 
 mod claims;
+mod explain;
 mod file;
 mod node;
 mod rules;
@@ -83,7 +84,20 @@ impl Policy {
     /// a grant beyond the bounds; both name the claim.
     pub fn resolve(&self, claims: &Claims) -> Result<Resolved, Refusal> {
         let subject = self.mapping.subject_of(claims)?;
-        let named = self.mapping.roles_of(claims)?;
+        self.resolve_named(subject, &self.mapping.roles_of(claims)?, claims)
+    }
+
+    /// What somebody would have whose token names these roles, whatever its claims say of roles; for explanations. A name in
+    /// the claims stands for it, and else its roles. Fails as [`Policy::resolve`] does.
+    pub fn suppose(&self, roles: &[String], claims: &Claims) -> Result<Resolved, Refusal> {
+        let supposed = match roles {
+            [] => "somebody without a role".to_owned(),
+            roles => roles.join(" + "),
+        };
+        self.resolve_named(self.mapping.subject_of(claims).unwrap_or(&supposed), roles, claims)
+    }
+
+    fn resolve_named(&self, subject: &str, named: &[String], claims: &Claims) -> Result<Resolved, Refusal> {
         let carried = self.mapping.carried_by(claims)?;
         let mut all = Joined::default();
         let claim = |name: &str| match self.mapping.variables.get(name) {
@@ -91,11 +105,11 @@ impl Policy {
             None => "which no claim gives".to_owned(),
         };
         let variables = self.mapping.variables_of(claims);
-        self.add_roles(&mut all, &named, &variables, &claim);
+        self.add_roles(&mut all, named, &variables, &claim);
         self.add_roles(&mut all, &carried.roles, &variables, &claim);
         let mut origins = vec![];
         if let Some(path) = &self.mapping.roles {
-            origins.push(whence(&named, &format!("claim {path}")));
+            origins.push(whence(named, &format!("claim {path}")));
         }
         if let Some(path) = &self.mapping.grant {
             all.add(&format!("claim {path}, read"), &carried.read, &RuleDraft::plain, Direction::Read);

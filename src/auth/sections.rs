@@ -4,7 +4,7 @@
 //! Not here: the sections that say who may do what (`policy`).
 
 use super::{
-    Options,
+    AuthorityError, Options,
     policy::{Policy, PolicyProblem, Section},
     token::{ApiKeyDraft, ApiKeys, Fault, KeyDraft, Lookup, Source},
 };
@@ -51,6 +51,13 @@ pub(super) fn read(options: &Options, environment: Lookup<'_>) -> Result<Section
     let mut told = HashSet::new();
     problems.retain(|problem| told.insert(problem.to_string()));
     if problems.is_empty() { Ok(sections) } else { Err(problems) }
+}
+
+impl Options {
+    /// The rules that an authority would go by, for explanations. Fails with everything that is wrong.
+    pub fn policy(&self) -> Result<Policy, AuthorityError> {
+        read(self, &self.environment).map(|sections| sections.policy).map_err(AuthorityError::Policy)
+    }
 }
 
 /// The setting that a field of a key comes from.

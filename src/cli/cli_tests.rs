@@ -22,7 +22,8 @@ fn the_lines_of_the_documentation_are_accepted() {
         "fanfare publish --file -",
         "fanfare tail",
         "fanfare tail agent.* *.failed --org quant --org other --last 10 --json",
-        "fanfare tail --after AbC",
+        "fanfare tail --after AbC --token t",
+        "fanfare publish a --token-file t",
         "fanfare tail --earliest --correlation-id c --min-priority HIGH --source /ci",
         "fanfare bench",
         "fanfare bench fanout --connections 5000 --rate 100 --duration 30s --filters distinct --publishers 16 --quiet",
@@ -32,12 +33,13 @@ fn the_lines_of_the_documentation_are_accepted() {
         "fanfare schema --check",
         "fanfare schema --check other.graphql",
         "fanfare check-config --print --config f.toml",
-        "fanfare explain --event {\"type\":\"a\"} --roles member,support --policy p.toml --config f.toml --json",
-        "fanfare explain --event e.json --policy p.toml",
+        "fanfare explain --event {\"type\":\"a\"} --roles member,support --claims {\"org_id\":\"quant\"} --config f.toml --json",
+        "fanfare explain --event e.json --token-file t --set policy=p.toml",
+        "fanfare explain --event e.json",
         "fanfare log check",
         "fanfare log check --data-dir ./data --json",
         "fanfare log stats --config f.toml",
-        "fanfare token api-key --id ci --subject ci --role publisher --role reader",
+        "fanfare token api-key --id ci --subject ci --role publisher --role reader --variable org=quant",
         "fanfare token sign --secret-file f --subject ada --role member --claim org_id=\"quant\" --expires 1h --issuer i --audience a",
         "fanfare token check e30.e30.e30 --config f.toml --set jwt_leeway=1s",
         "fanfare token check -",
@@ -67,8 +69,10 @@ fn what_makes_no_sense_together_is_a_usage_error() {
         "fanfare bench soak",
         "fanfare schema other.graphql",
         "fanfare frobnicate",
-        "fanfare explain --event e.json",
-        "fanfare explain --policy p.toml",
+        "fanfare explain --roles member",
+        "fanfare explain --event e.json --roles member --token t",
+        "fanfare explain --event e.json --claims {}",
+        "fanfare tail --token t --token-file f",
         "fanfare log",
         "fanfare log mend",
         "fanfare log check --data-dir a --config b",
@@ -113,25 +117,44 @@ fn an_event_is_explained_without_a_server_and_a_wrong_policy_is_a_usage_error() 
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
+    write("secret", "w8KfZ3qTn1vXsY5uRb7cGd2eHj4kLm6P");
     let rule = |role: &str| {
-        format!("[roles.member]\n[[masks]]\ntypes=['*']\npath='data.a'\naction='hash'\nroles=['{role}']\n")
+        format!(
+            "[[keys]]\nissuer='i'\naudience='a'\nsecret_file='secret'\n[claims]\nvariables={{org='org_id'}}\n\
+             [roles.member]\nread=[{{organizationId='{{org}}'}}]\n\
+             [[masks]]\ntypes=['*']\npath='data.a'\naction='hash'\nroles=['{role}']\n"
+        )
     };
     let (right, wrong) = (write("right.toml", &rule("member")), write("wrong.toml", &rule("membr")));
-    let config =
-        write("config.toml", &format!("data_dir = {:?}\n", dir.path().join("none").display().to_string()));
+    let data_dir = dir.path().join("none").display().to_string();
     let environment = Environment { variable: &|_| None, names: Vec::new() };
-    let code = |policy: &str, event: &str| {
-        let line = format!(
-            "fanfare explain --event {event} --roles member --policy {policy} --config {config} --json"
-        );
-        format!("{:?}", run(line.split(' ').map(OsString::from), &environment))
+    let code = |line: &str| format!("{:?}", run(line.split_whitespace().map(OsString::from), &environment));
+    let explain = |policy: &str, event: &str, who: &str| {
+        let settings = format!("--data-dir {data_dir} --set policy={policy}");
+        code(&format!("fanfare explain --event {event} {settings} --json {who}"))
     };
+    let [success, failure, usage] =
+        [ExitCode::SUCCESS, ExitCode::FAILURE, ExitCode::from(2)].map(|code| format!("{code:?}"));
     let event = r#"{"type":"x","data":{"a":1}}"#;
-    assert_eq!(code(&right, event), format!("{:?}", ExitCode::SUCCESS));
-    assert_eq!(code(&right, &write("event.json", event)), format!("{:?}", ExitCode::SUCCESS));
-    for (policy, event) in
-        [(wrong.as_str(), event), (&right, "{}"), (&right, "nowhere.json"), ("nowhere.toml", event)]
-    {
-        assert_eq!(code(policy, event), format!("{:?}", ExitCode::from(2)), "{policy} {event}");
+    let member = r#"--roles member --claims {"org_id":"quant"}"#;
+    assert_eq!(explain(&right, event, member), success);
+    assert_eq!(explain(&right, &write("event.json", event), "--roles member"), success);
+    let claims =
+        serde_json::json!({"iss": "i", "aud": "a", "sub": "ada", "exp": chrono::Utc::now().timestamp() + 60});
+    let token =
+        fanfare::auth::token::sign("w8KfZ3qTn1vXsY5uRb7cGd2eHj4kLm6P", None, claims.as_object().unwrap());
+    assert_eq!(explain(&right, event, &format!("--token {}", token.unwrap())), success);
+    assert_eq!(explain(&right, event, "--token a.b.c"), failure);
+    assert_eq!(explain(&right, event, ""), failure, "whoever has no credential is refused");
+    for (policy, event, who) in [
+        (wrong.as_str(), event, member),
+        (&right, "{}", member),
+        (&right, "nowhere.json", member),
+        ("nowhere.toml", event, member),
+        (&right, event, "--roles membr"),
+    ] {
+        assert_eq!(explain(policy, event, who), usage, "{policy} {event} {who}");
     }
+    assert_eq!(code(&format!("fanfare explain --event {event}")), usage, "everybody may do everything");
+    assert_eq!(code(&format!("fanfare check-config --data-dir {data_dir} --set policy={right}")), success);
 }

@@ -7,6 +7,7 @@
 
 mod audit;
 mod backoff;
+mod bearer;
 mod bench;
 mod check_config;
 mod explain;

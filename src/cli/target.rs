@@ -1,6 +1,9 @@
-//! The server that a client command speaks to: the URL of `--url` or `FANFARE_URL`.
+//! The server that a client command speaks to: the URL of `--url` or `FANFARE_URL`, and what it is shown.
 
-use super::{Environment, Failure};
+use super::{
+    Environment, Failure,
+    bearer::{Bearer, BearerArguments},
+};
 use clap::Args;
 use reqwest::Url;
 
@@ -12,12 +15,15 @@ pub(super) struct TargetArguments {
     /// The server; else FANFARE_URL, else http://127.0.0.1:8080.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    #[command(flatten)]
+    bearer: BearerArguments,
 }
 
-/// A checked base address, without a slash at its end.
+/// A checked base address, without a slash at its end, and the credential for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     base: String,
+    bearer: Option<Bearer>,
 }
 
 impl TargetArguments {
@@ -29,7 +35,9 @@ impl TargetArguments {
             (None, Some(url)) => (url, "environment variable FANFARE_URL"),
             (None, None) => (URL_DEFAULT.to_owned(), "default"),
         };
-        Target::parse(&url).map_err(|problem| Failure::usage(format!("url ({source}): {problem}")))
+        let target = Target::parse(&url);
+        let target = target.map_err(|problem| Failure::usage(format!("url ({source}): {problem}")))?;
+        Ok(Target { bearer: self.bearer.bearer(environment)?, ..target })
     }
 }
 
@@ -54,7 +62,12 @@ impl Target {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(refused());
         }
-        Ok(Target { base: url.as_str().trim_end_matches('/').to_owned() })
+        Ok(Target { base: url.as_str().trim_end_matches('/').to_owned(), bearer: None })
+    }
+
+    /// The credential to show.
+    pub(super) fn bearer(&self) -> Option<&Bearer> {
+        self.bearer.as_ref()
     }
 
     /// The address of a path that starts with a slash.

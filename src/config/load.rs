@@ -14,8 +14,8 @@ use super::{
 const PREFIX: &str = "FANFARE_";
 /// Names the settings file.
 const FILE_VARIABLE: &str = "FANFARE_CONFIG";
-/// Variables with the prefix that are no settings of the server: the file, and the client commands' server.
-const OTHER_VARIABLES: &[&str] = &[FILE_VARIABLE, "FANFARE_URL"];
+/// Variables with the prefix that are no settings of the server: the file, and the client commands' server and token.
+const OTHER_VARIABLES: &[&str] = &[FILE_VARIABLE, "FANFARE_URL", "FANFARE_TOKEN"];
 const UTF8_RULE: &str = "the value must be UTF-8 text";
 
 /// A setting as the command line gave it.

@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { Arrivals, within } from "./wait.mjs";
 
-const BINARY = resolve(process.env.FANFARE_BIN ?? join(import.meta.dirname, "../../target/debug/fanfare"));
+export const BINARY = resolve(process.env.FANFARE_BIN ?? join(import.meta.dirname, "../../target/debug/fanfare"));
 
 /** All that the binary sees of our environment, so that no setting of the machine changes a test. */
 const { PATH, RUST_LOG, RUST_BACKTRACE } = process.env;

@@ -10,6 +10,7 @@ use crate::{
     error::{Code, Refusal},
     event::{Rule, ScopeField, TypePattern, check_id},
 };
+use std::fmt;
 
 /// A rule as it is written; an id is a [`Template`] in the policy file, and text in a claim.
 #[derive(Clone, Debug)]
@@ -152,6 +153,23 @@ impl<T> RuleDraft<T> {
             Some([]) => Filled { rule: None, note: Some("types lists no pattern".to_owned()) },
             Some(_) | None => Filled { rule: Some(rule), note: None },
         }
+    }
+}
+
+/// As it is written: `types agent.* in organizationId {org}`.
+impl fmt::Display for RuleDraft<Template> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let types = self.types.iter().flatten().map(TypePattern::as_str).collect::<Vec<_>>();
+        match types.as_slice() {
+            [] | ["*"] => f.write_str("every type")?,
+            types => write!(f, "types {}", types.join(", "))?,
+        }
+        for (index, (field, ids)) in self.scope.iter().enumerate() {
+            let joint = if index == 0 { "in" } else { "and" };
+            let ids: Vec<_> = ids.iter().map(Template::to_string).collect();
+            write!(f, " {joint} {} {}", field.camel(), ids.join(", "))?;
+        }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     error::Code,
     event::{RULE_IDS_MAX, check_id},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// The values of variables by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,6 +122,16 @@ impl Template {
         let ids: Vec<String> = made.into_iter().map(|(id, _)| id).filter(is_id).collect();
         let unfilled = (ids.len() < count).then_some(Unfilled::NoId);
         (ids, unfilled)
+    }
+}
+
+/// As it is written.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|piece| match piece {
+            Piece::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),
+            Piece::Variable(name) => write!(f, "{{{name}}}"),
+        })
     }
 }
 

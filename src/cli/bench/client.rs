@@ -178,7 +178,7 @@ impl Client {
         let _turn = load.turn_to_open(since.is_some()).await;
         (self.ready, self.live_from, self.catching_up) = (0, u64::MAX, None);
         let mut socket = load.endpoint.open().await?;
-        connect::send(&mut socket, [protocol::init()]).await?;
+        connect::send(&mut socket, [protocol::init(load.target.bearer())]).await?;
         let mut began = load.micros();
         while self.ready < self.subscriptions.len() {
             let Ok(received) = timeout(OPENING_TIMEOUT, socket.next()).await else {

@@ -1,11 +1,11 @@
 //! Sends events to a server and reads its answer.
 
 use super::{
-    super::{Failure, target::Target},
+    super::{Failure, bearer::Bearer, target::Target},
     lines::Line,
 };
 use fanfare::error::Code;
-use reqwest::StatusCode;
+use reqwest::{StatusCode, header::AUTHORIZATION};
 use serde_json::Value;
 use std::{error::Error, fmt, time::Duration};
 
@@ -17,6 +17,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub(in crate::cli) struct Client {
     http: reqwest::Client,
     url: String,
+    bearer: Option<Bearer>,
 }
 
 /// An acknowledged event.
@@ -69,17 +70,20 @@ impl Client {
             .tls_certs_only([])
             .build()
             .map_err(Failure::failed)?;
-        Ok(Client { http, url: target.http("/events") })
+        Ok(Client { http, url: target.http("/events"), bearer: target.bearer().cloned() })
     }
 
     /// Publishes events in their order, all or none.
     pub(in crate::cli) async fn publish(&self, lines: &[Line]) -> Answer {
         let events: Vec<_> = lines.iter().map(|line| line.json.as_str()).collect();
-        let request = self
+        let mut request = self
             .http
             .post(&self.url)
             .header("content-type", "application/json")
             .body(format!("[{}]", events.join(",")));
+        if let Some(bearer) = &self.bearer {
+            request = request.header(AUTHORIZATION, bearer.header());
+        }
         let answered = async {
             let response = request.send().await?;
             Ok((response.status(), response.bytes().await?))

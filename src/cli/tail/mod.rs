@@ -13,6 +13,7 @@ mod session;
 
 use super::{
     Environment, Failure,
+    bearer::Bearer,
     scope::ScopeOfFilter,
     signals::Signals,
     target::{Target, TargetArguments},
@@ -68,7 +69,7 @@ struct StartArguments {
 }
 
 impl Arguments {
-    fn request(self) -> Request {
+    fn request(self, bearer: Option<Bearer>) -> Request {
         let mut filter = Map::new();
         let lists =
             [("types", self.patterns), ("sources", self.source), ("correlationId", self.correlation_id)];
@@ -85,7 +86,7 @@ impl Arguments {
             (None, None, true) => Some(json!({ "earliest": true })),
             (None, None, false) => None,
         };
-        Request { filter, start }
+        Request { filter, start, bearer }
     }
 }
 
@@ -94,7 +95,7 @@ pub(super) fn run(arguments: Arguments, environment: &Environment<'_>) -> Result
     // https://no-color.org
     let allows_colour = (environment.variable)("NO_COLOR").is_none_or(|text| text.is_empty());
     let output = Output::new(arguments.json, allows_colour);
-    let session = Session::new(arguments.request());
+    let session = Session::new(arguments.request(target.bearer().cloned()));
     let runtime = super::client_runtime()?;
     let result = runtime.block_on(until_signal(target, session, output));
     runtime.shutdown_background();

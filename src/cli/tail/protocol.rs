@@ -3,6 +3,7 @@
 //! Invariants: text that the server sent is either one [`Incoming`] or an error; nothing panics.
 //! Not here: what to do with a message (`session`), sockets (`connection`).
 
+use super::super::bearer::Bearer;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 use std::borrow::Cow;
@@ -17,9 +18,15 @@ const DOCUMENT: &str = "subscription Tail($filter: EventFilter, $start: StartPos
     id type time source subject organizationId domainId instanceId agentId taskId workflowId userId roomId \
     correlationId priority cursor attributes dataBase64 data } }";
 
-/// The first message of a connection.
-pub(in crate::cli) fn init() -> String {
-    json!({"type": "connection_init"}).to_string()
+/// The first message of a connection. The credential travels here and not in the upgrade, because here a refusal has a reason.
+pub(in crate::cli) fn init(bearer: Option<&Bearer>) -> String {
+    match bearer {
+        Some(bearer) => {
+            json!({"type": "connection_init", "payload": {"Authorization": bearer.authorization()}})
+                .to_string()
+        }
+        None => json!({"type": "connection_init"}).to_string(),
+    }
 }
 
 /// A ping of the client's own, to find out whether the server is still there.

@@ -3,7 +3,10 @@
 //! Invariants: the position only moves forward, and only over events that were given out or that the server says are none;
 //! a new connection starts after it, so no event is missed or shown twice.
 
-use super::protocol::{self, GraphqlError, Incoming, Received};
+use super::{
+    super::bearer::Bearer,
+    protocol::{self, GraphqlError, Incoming, Received},
+};
 use fanfare::error::Code;
 use serde_json::{Map, Value, json};
 
@@ -33,6 +36,8 @@ pub(super) struct Request {
     pub(super) filter: Map<String, Value>,
     /// A `StartPosition`; none for live.
     pub(super) start: Option<Value>,
+    /// Who asks; none for nobody in particular.
+    pub(super) bearer: Option<Bearer>,
 }
 
 /// One tail.
@@ -76,7 +81,7 @@ impl Session {
     /// A connection is open; gives the first message.
     pub(super) fn opened(&mut self) -> String {
         self.phase = Phase::Opening;
-        protocol::init()
+        protocol::init(self.request.bearer.as_ref())
     }
 
     /// The server sent a text.

@@ -3,7 +3,7 @@
 use super::super::{Failure, terminal};
 use clap::Args;
 use fanfare::auth::token::NewApiKey;
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -16,6 +16,14 @@ pub(super) struct Arguments {
     /// A role that it has; may be given several times.
     #[arg(long, value_name = "ROLE")]
     role: Vec<String>,
+    /// A variable of the policy's rules, such as --variable org=quant; of several times the same, all values count.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    variable: Vec<(String, String)>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as name=value")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -41,6 +49,13 @@ fn section(arguments: &Arguments, hash: &str) -> String {
         text(hash),
         toml::Value::from(arguments.role.clone()),
     );
+    let mut variables = BTreeMap::<&str, Vec<&str>>::new();
+    for (name, value) in &arguments.variable {
+        variables.entry(name).or_default().push(value);
+    }
+    for (name, values) in variables {
+        let _ = writeln!(out, "variables.{} = {}", text(name), toml::Value::from(values));
+    }
     out
 }
 
@@ -54,6 +69,7 @@ mod tests {
             id: "ci".to_owned(),
             subject: Some("build \"server\"".to_owned()),
             role: vec!["publisher".to_owned(), "reader".to_owned()],
+            variable: vec![variable("org=a").unwrap(), variable("org=b").unwrap()],
         };
         let made = NewApiKey::make("ci").unwrap();
         let section = section(&arguments, &made.hash);
@@ -61,6 +77,7 @@ mod tests {
         let key = read["api_keys"][0].as_table().unwrap();
         assert_eq!(key["subject"].as_str(), Some("build \"server\""));
         assert_eq!(key["roles"].as_array().map(Vec::len), Some(2));
+        assert_eq!(key["variables"]["org"].as_array().map(Vec::len), Some(2));
         assert!(key["hash"].as_str().unwrap().starts_with("sha256:") && key["issued"].is_datetime());
         let (_, secret) = made.key.rsplit_once('_').unwrap();
         assert!(!section.contains(secret));

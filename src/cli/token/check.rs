@@ -8,7 +8,7 @@ use super::super::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use fanfare::{
-    auth::{Authority, Credential, Keeping, Principal},
+    auth::{Authority, Credential, Principal},
     error::Refusal,
     metrics::Metrics,
 };
@@ -25,14 +25,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, environment: &Environment<'_>) -> Result<(), Failure> {
     let loaded = arguments.settings.load(environment)?;
-    let mut options = loaded.config.auth_options(Metrics::new());
+    let options = loaded.config.auth_options(Metrics::new()).read_only();
     if !options.is_configured() {
         return Err(Failure::usage(
             "these settings have no authentication: everybody is accepted; set policy, jwt_secret, jwks_url or jwks_file",
         ));
-    }
-    if let Keeping::InFile(path) = options.revocations {
-        options.revocations = Keeping::ReadOnly(path);
     }
     let credential = match arguments.credential.as_str() {
         "-" => read_stdin()?,
@@ -69,7 +66,16 @@ fn accepted(principal: &Principal) -> String {
         Some(time) => format!("until {}", time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
         None => "without an end".to_owned(),
     };
-    format!("accepted: {} by {}, {until}\n", harmless(principal.subject()), harmless(&proof))
+    let mut out = format!("accepted: {} by {}, {until}\n", harmless(principal.subject()), harmless(&proof));
+    let grant = principal.grant();
+    let mut line = |text: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "  {}", harmless(text));
+    };
+    line(&format!("grant of {}", grant.origin()));
+    grant.to_string().lines().for_each(&mut line);
+    principal.view().masks().for_each(|mask| line(&format!("masked: {mask}")));
+    out
 }
 
 fn refused(refusal: &Refusal) -> String {
