@@ -240,7 +240,8 @@ impl Chain {
     fn write_head(&self) -> io::Result<()> {
         let head = head_of(&self.path);
         let fresh = beside(&head, ".new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&fresh)?;
+        let mut file = private(&fresh)?;
+        file.set_len(0)?;
         writeln!(file, "{}", self.last)?;
         file.sync_data()?;
         fs::rename(fresh, head)
