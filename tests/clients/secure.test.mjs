@@ -27,7 +27,12 @@ function steps() {
 
 /** A line of the README, in which `…` stands for anything. */
 function pattern(line) {
-  return new RegExp(`^${line.split("…").map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join(".*")}$`);
+  return new RegExp(
+    `^${line
+      .split("…")
+      .map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"))
+      .join(".*")}$`,
+  );
 }
 
 async function freeAddress() {
