@@ -175,7 +175,7 @@ impl Policy {
         &self.api_keys
     }
 
-    /// What is masked, once [`Policy::mask`] has read it.
+    /// What is masked; `None` until it has been read.
     pub fn masks(&self) -> Option<&Masks> {
         self.masked.as_deref()
     }
