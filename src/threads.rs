@@ -1,8 +1,7 @@
 //! Which threads a server has: runtimes beside the one that it is run on.
 //!
 //! Invariants: a runtime's queue is first in, first out, so what thousands of WebSockets ask for at once would stand before each
-//! publish and each live event; they have threads of their own, between which the system divides the cores, and of which it
-//! favours those on the way of a live event.
+//! publish and each live event; they have threads of their own, between which the system divides the cores.
 //! Not here: the threads that write payloads (`server/delivery.rs`), the log's writer (`log`).
 
 use std::{io, time::Duration};
@@ -15,10 +14,6 @@ const SOCKETS_AT_ONCE: usize = 64;
 const SHARED_QUEUE_INTERVAL: u32 = 2;
 /// So long the threads are waited for at the end of a server.
 const END_MAX: Duration = Duration::from_secs(1);
-/// What WebSockets ask for gives way to live events when a core is short: with this they have about a third of what others
-/// have (nice(2)), never nothing.
-#[cfg(target_os = "linux")]
-const SOCKETS_NICE: i32 = 5;
 
 /// A runtime as a server wants it: fair when thousands of sockets want something at once.
 pub fn runtime_builder() -> Builder {
@@ -39,7 +34,7 @@ impl Threads {
     pub(crate) fn start() -> io::Result<Self> {
         let workers = Handle::current().metrics().num_workers();
         let mut sockets = runtime_builder();
-        sockets.worker_threads(workers).thread_name("sockets").on_thread_start(give_way);
+        sockets.worker_threads(workers).thread_name("sockets");
         let mut fanout = runtime_builder();
         fanout.worker_threads(1).thread_name("fanout");
         Ok(Threads { sockets: Aside::start(&mut sockets)?, fanout: Aside::start(&mut fanout)? })
@@ -94,13 +89,5 @@ impl Drop for Aside {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-/// On Linux a thread has a nice value of its own; on other systems it is the process's, and stays as it is.
-fn give_way() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(SOCKETS_NICE) {
-        tracing::debug!(%error, "a thread's priority stays as it is");
     }
 }
