@@ -120,6 +120,8 @@ impl Peer for Fanfare {
     fn launch(&self, place: &Place, data_dir: &Path) -> Result<Launch, Failure> {
         let mut arguments = words(&["serve", "--store", self.store, "--listen", "127.0.0.1:0", "--data-dir"]);
         arguments.push(data_dir.into());
+        // What is due is what the load publishes.
+        arguments.extend(words(&["--set", "self_events=off"]));
         if self.asks_who {
             // Loopback has no account, but a principal has, and the one that publishes is not to be held back.
             let limits = ["operations_per_second", "publishes_per_second", "publish_bytes_per_second"];

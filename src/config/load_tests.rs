@@ -171,6 +171,7 @@ fn what_is_printed_is_a_settings_file_that_gives_the_same_configuration() {
         flag("listen", "[::1]:9"),
         flag("demo", "true"),
         flag("origins", "https://a.example,https://b.example"),
+        flag("self_events", "off"),
         flag("data_dir", "/tmp/a \"quoted\" \\ place"),
         flag("worker_threads", "3"),
         flag("ping_interval", "1500ms"),

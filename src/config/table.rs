@@ -1,6 +1,7 @@
 //! The settings: each has one row here, which is its field of [`Config`], its documentation and its rules.
 
 use super::value::{self, KIB, LogFormat, MIB, Secret, Store, Unit, Value};
+use crate::event::Family;
 use ipnet::IpNet;
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -82,6 +83,10 @@ const RETENTION_AGE: Unit = Unit::Time(Duration::from_secs(1), YEARS);
 const RETENTION_EVENTS: Unit = Unit::Count(1, 1 << 48);
 const RETENTION_BYTES: Unit = Unit::Bytes(MIB, 1 << 50);
 
+/// The families of events that a server has something to say about itself in.
+const SELF_EVENTS: Unit =
+    Unit::Families(&[Family::Presence, Family::Health, Family::System, Family::Performance, Family::Graphql]);
+
 const CONNECTIONS: Unit = Unit::Count(1, 10_000_000);
 const RATE: Unit = Unit::Count(1, 1 << 30);
 const BYTE_RATE: Unit = Unit::Bytes(KIB, 1 << 40);
@@ -105,6 +110,8 @@ settings! {
         "Most bytes of events that are kept, indexes included; older ones are removed. The database file takes its room again, but does not shrink.";
     demo: bool = "false", Unit::Switch, Some("--demo"), ["FANFARE_DEMO"],
         "Publish a sample feed, marked as such by its source.";
+    self_events: Vec<Family> = "presence,health,system,performance", SELF_EVENTS, None, ["FANFARE_SELF_EVENTS"],
+        "Families of events that the server publishes about itself; graphql, which tells of every operation, is the one to choose.";
     github_webhook_secret: Option<Secret> = "", Unit::Secret, None, ["FANFARE_GITHUB_WEBHOOK_SECRET"],
         "Secret that GitHub signs its webhooks with; without it /webhooks/github refuses everything.";
     policy: Option<PathBuf> = "", Unit::Path, None, ["FANFARE_POLICY"],

@@ -1,6 +1,7 @@
 //! The kinds of values that are text: one that may be absent, a path that may be absent, lists.
 
-use super::value::{Unit, Value, read_port};
+use super::value::{OFF, Unit, Value, read_port};
+use crate::event::Family;
 use std::path::PathBuf;
 
 const TEXT_BYTES_MAX: usize = 1024;
@@ -41,6 +42,27 @@ impl Value for Vec<String> {
 
     fn show(&self, _: &Unit) -> Option<toml::Value> {
         Some(self.clone().into())
+    }
+}
+
+impl Value for Vec<Family> {
+    fn read(text: &str, unit: &Unit) -> Option<Self> {
+        let Unit::Families(allowed) = unit else { return None };
+        if text == OFF {
+            return Some(Vec::new());
+        }
+        let mut families = Vec::new();
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let family = allowed.iter().copied().find(|family| family.segment() == Some(name))?;
+            if !families.contains(&family) {
+                families.push(family);
+            }
+        }
+        Some(families)
+    }
+
+    fn show(&self, _: &Unit) -> Option<toml::Value> {
+        Some(self.iter().filter_map(|family| family.segment()).collect::<Vec<_>>().into())
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariants: what is shown reads back as the same value.
 
+use crate::event::Family;
 use ipnet::IpNet;
 use std::{
     fmt,
@@ -45,6 +46,8 @@ pub enum Unit {
     Origins,
     /// Addresses and networks, with commas between them.
     Networks,
+    /// Some of these families of events, with commas between them, or none.
+    Families(&'static [Family]),
     /// Bytes, from the least to the most.
     Bytes(usize, usize),
     /// A number of things, from the least to the most.
@@ -61,8 +64,8 @@ pub enum Unit {
 
 /// What leaves a switch to other settings.
 const AUTO: &str = "auto";
-/// What stands for no limit.
-const OFF: &str = "off";
+/// What stands for no limit, or for none of a list.
+pub(super) const OFF: &str = "off";
 
 impl Unit {
     /// What is allowed, for people.
@@ -76,6 +79,13 @@ impl Unit {
             Unit::Networks => {
                 "addresses and networks such as 10.0.0.7 or 10.0.0.0/8, a list in the file, commas between them elsewhere"
                     .to_owned()
+            }
+            Unit::Families(families) => {
+                let names: Vec<_> = families.iter().filter_map(|family| family.segment()).collect();
+                format!(
+                    "some of {}, a list in the file, commas between them elsewhere; or {OFF}",
+                    names.join(", ")
+                )
             }
             Unit::Secret => "one line of text that is not empty".to_owned(),
             Unit::Text => "one line of at most 1024 bytes of text".to_owned(),
@@ -277,7 +287,7 @@ impl Value for usize {
             Unit::Bytes(least, most) => (read_bytes(text)?, *least, *most),
             Unit::Count(least, most) => (read_number(text)?, *least, *most),
             Unit::Address | Unit::Path | Unit::Choice(_) | Unit::Switch | Unit::Secret => return None,
-            Unit::Text | Unit::Algorithms => return None,
+            Unit::Text | Unit::Algorithms | Unit::Families(_) => return None,
             Unit::SwitchOrAuto | Unit::Networks | Unit::Origins | Unit::Time(..) | Unit::Threads => {
                 return None;
             }

@@ -95,6 +95,18 @@ fn origins_are_those_that_browsers_send() {
 }
 
 #[test]
+fn families_are_some_of_those_allowed_each_once_or_none() {
+    let unit = Unit::Families(&[Family::Health, Family::System]);
+    let read = |text| <Vec<Family> as Value>::read(text, &unit);
+    assert_eq!(read("system, health,system"), Some(vec![Family::System, Family::Health]));
+    assert_eq!((read("off"), read("")), (Some(vec![]), Some(vec![])));
+    for bad in ["task", "Health", "health.*", "health,off", "*", "none"] {
+        assert_eq!(read(bad), None, "{bad:?}");
+    }
+    assert!(unit.allowed().starts_with("some of health, system,"), "{}", unit.allowed());
+}
+
+#[test]
 fn a_broken_log_filter_and_an_unknown_word_are_refused() {
     let unit = Unit::LogFilter;
     assert!(<String as Value>::read("fanfare=debug,warn", &unit).is_some());
@@ -121,7 +133,9 @@ fn every_default_is_shown_as_it_stands_in_the_table() {
         let shown = match (setting.show)(&config) {
             None => String::new(),
             Some(toml::Value::String(text)) => text,
-            Some(toml::Value::Array(_)) => String::new(),
+            Some(toml::Value::Array(items)) => {
+                items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(",")
+            }
             Some(value) => value.to_string(),
         };
         assert_eq!(shown, setting.default, "{}", setting.name);

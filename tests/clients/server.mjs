@@ -25,9 +25,13 @@ export function temporaryDirectory() {
   return directory;
 }
 
-/** Starts a server and waits until it listens; it ends with the test at the latest. */
+/**
+ * Starts a server and waits until it listens; it ends with the test at the latest. It publishes nothing by itself, unless
+ * `env` says so.
+ */
 export async function startServer(test, { dataDir = temporaryDirectory(), listen = "127.0.0.1:0", env } = {}) {
-  const child = start("serve", ["serve", "--listen", listen, "--data-dir", dataDir], { env });
+  const silent = { FANFARE_SELF_EVENTS: "off", ...env };
+  const child = start("serve", ["serve", "--listen", listen, "--data-dir", dataDir], { env: silent });
   let isKilled = false;
   const kill = () => {
     isKilled = true;

@@ -55,6 +55,8 @@ impl Recipe {
         let mut words = words.into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&self.data_dir);
+        // The clients know what they published, and the checker holds the log against it.
+        command.args(["--set", "self_events=off"]);
         for setting in &self.settings {
             command.args(["--set", setting]);
         }

@@ -23,7 +23,7 @@ impl Process {
         let dir = tempfile::tempdir().unwrap();
         let log = File::create(dir.path().join("log")).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--store", "memory", "--set", "self_events=off"])
             .arg("--data-dir")
             .arg(dir.path())
             .arg("--set")

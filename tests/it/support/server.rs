@@ -59,9 +59,10 @@ impl TestServer {
         })
     }
 
-    /// A server with other settings.
+    /// A server with other settings. It publishes nothing by itself, unless the settings say so, so that tests can count
+    /// events.
     pub(crate) fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { store: Store::Memory, ..Config::default() };
+        let mut config = Config { store: Store::Memory, self_events: Vec::new(), ..Config::default() };
         config.github_webhook_secret = Some("secret".to_owned().into());
         config.shutdown_grace = Duration::from_secs(5);
         change(&mut config);
