@@ -5,6 +5,8 @@ export CARGO_TERM_COLOR ?= never
 
 WEB_BUILT := web/dist/graphiql/index.html
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
+# The server and the Rust client; always both, so that their libraries are built once, with the features of both.
+ALL := --workspace --all-features
 CLIENTS_INSTALLED := tests/clients/node_modules/.package-lock.json
 PEER_INSTALLED := benches/peers/node/node_modules/.package-lock.json
 
@@ -21,17 +23,18 @@ test: system check unit it faults-short clients ## everything CI runs: formattin
 check: fmt lint ## formatting and lints
 
 fmt:
-	cargo fmt --check
+	cargo fmt --all --check
 
 lint: web
-	cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	cargo clippy $(ALL) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc $(ALL) --no-deps --document-private-items
 
-unit: web ## the tests inside the rooms
-	cargo test --lib --bins
+unit: web ## the tests inside the rooms, and the examples of the documentation
+	cargo test $(ALL) --lib --bins
+	cargo test $(ALL) --doc
 
-it: web ## the tests through a real listener
-	cargo test --test it
+it: web ## the tests through a real listener, and the Rust client against the real server
+	cargo test $(ALL) --test it
 
 faults-short: web ## harm done to the real binary, and what must survive it, in about a minute
 	cargo test --test fault_checker
