@@ -2,7 +2,7 @@
 
 use crate::{
     example,
-    support::{DEADLINE, TestServer, http_client},
+    support::{DEADLINE, TestServer, http_client, keep_interest},
 };
 use fanfare_client::{Options, Publisher, SpanEvents};
 use serde_json::Value;
@@ -13,6 +13,7 @@ const SPAN: &str = "00f067aa0ba902b7";
 
 /// Two services, of which the first passes on to the second; gives the address of the first and the publishers.
 async fn services(server: &TestServer) -> (String, [Publisher; 2]) {
+    keep_interest();
     let mut next = None;
     let mut publishers = Vec::new();
     for source in ["/billing", "/shop"] {

@@ -23,9 +23,17 @@ pub(crate) fn publisher(url: &str) -> Publisher {
 
 /// The same with other options.
 pub(crate) fn publisher_with(url: &str, change: impl FnOnce(&mut Options)) -> Publisher {
+    keep_interest();
     let mut options = Options::new(url, SOURCE);
     change(&mut options);
     Publisher::new(options).unwrap()
+}
+
+/// Gives the process a subscriber of its own. `tracing` remembers for each callsite whether anybody is interested, and where it
+/// knows of one subscriber only, it asks the thread that comes by first: one without any would silence the others.
+pub(crate) fn keep_interest() {
+    // It is there from the first call on.
+    let _there_already = tracing::subscriber::set_global_default(tracing_subscriber::registry());
 }
 
 /// An event that knows its number.
