@@ -36,12 +36,17 @@ macro_rules! counts {
 counts! {
     /// Events that were logged; repeats are not counted.
     events_published: Counter = Counter::default();
+    /// Events that were published with `persist: false`: delivered and not logged.
+    events_transient: Counter = Counter::default();
     /// Publishes that were answered as repeats of a logged event.
     events_duplicate: Counter = Counter::default();
     /// Publish requests that were refused, whatever the reason.
     publishes_refused: Counter = Counter::default();
     /// Payloads put into the mailbox of a subscription.
     events_delivered: Counter = Counter::default();
+    /// Payloads of events that are not logged, for which the mailbox of a subscription had no room. What a subscription misses
+    /// while it reads the log is not among them.
+    transients_dropped: Counter = Counter::default();
     /// Renderings of an event for a group or a replay: one GraphQL execution and encoding each.
     executions: Counter = Counter::default();
     /// Renderings that failed, by a panic of a resolver or an ended stream; each cost one event of one group.

@@ -1,4 +1,4 @@
-//! Where an event stands: its [`Offset`] in the log, and the [`Cursor`] that clients know it by.
+//! Where an event stands: its [`Offset`] in the log, its [`Rank`] in the order, and the [`Cursor`] that clients know it by.
 //!
 //! Invariants: offsets start at 1 and rise by one; offset 0 is "before the first event". Offsets stay inside the server: outside
 //! they would count everybody's events.
@@ -36,6 +36,47 @@ impl Offset {
     #[must_use]
     pub const fn previous(self) -> Offset {
         Offset(self.0.saturating_sub(1))
+    }
+}
+
+/// Where an event stands in the one order of all events: a logged one at its offset, a transient one between two offsets.
+///
+/// Transient events are numbered from 1 since the log was opened, so both parts only rise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    offset: Offset,
+    /// 0 for the logged event itself.
+    transient: u64,
+}
+
+impl Rank {
+    /// The rank of the logged event at this offset.
+    pub const fn logged(offset: Offset) -> Self {
+        Rank { offset, transient: 0 }
+    }
+
+    /// The rank of the transient event of this number behind the logged event at this offset.
+    pub const fn transient(offset: Offset, number: u64) -> Self {
+        Rank { offset, transient: number }
+    }
+
+    /// Is it that of a transient event?
+    pub const fn is_transient(self) -> bool {
+        self.transient > 0
+    }
+
+    /// The last logged event at this rank or before it.
+    pub const fn offset(self) -> Offset {
+        self.offset
+    }
+
+    /// The last logged event before this rank.
+    #[must_use]
+    pub const fn before(self) -> Offset {
+        match self.transient {
+            0 => self.offset.previous(),
+            _ => self.offset,
+        }
     }
 }
 
@@ -139,6 +180,21 @@ mod tests {
             let text = Cursor::new(tag, block).to_string();
             prop_assert_eq!(text.len(), TEXT_BYTES);
             prop_assert_eq!(Cursor::parse(&text), Ok(Cursor::new(tag, block)));
+        }
+
+        #[test]
+        fn ranks_order_transient_events_between_the_logged_ones(offset in 1..u64::MAX, one in 1..9_u64, more in 1..9_u64) {
+            let (at, next) = (Offset::new(offset), Offset::new(offset).next());
+            let ranks = [
+                Rank::logged(at),
+                Rank::transient(at, one),
+                Rank::transient(at, one + more),
+                Rank::logged(next),
+                Rank::transient(next, one + more + 1),
+            ];
+            prop_assert!(ranks.is_sorted_by(|before, after| before < after));
+            prop_assert_eq!(ranks.map(Rank::offset), [at, at, at, next, next]);
+            prop_assert_eq!(ranks.map(Rank::before), [at.previous(), at, at, at, next]);
         }
 
         #[test]

@@ -101,6 +101,9 @@ pub struct Draft {
     /// CloudEvents attributes without a field of their own.
     #[serde(default)]
     pub attributes: Option<Attributes>,
+    /// Is it kept in the log? `false`: it is delivered and not kept; default `true`.
+    #[serde(default)]
+    pub persist: Option<bool>,
 }
 
 impl Draft {
@@ -169,6 +172,7 @@ impl NewEvent {
             data: data(draft.data.as_deref(), draft.data_base64.is_some(), limits)?,
             data_base64: draft.data_base64.map(|data| base64_data(data, limits)).transpose()?,
             attributes: attributes(draft.attributes.unwrap_or_default())?,
+            is_persistent: draft.persist.unwrap_or(true),
         })
     }
 }

@@ -29,6 +29,9 @@ pub fn write_event_with(event: &NewEvent, more: impl FnOnce(&mut String), out: &
         member(out, "correlationId", correlation_id);
     }
     member(out, "priority", event.priority().name());
+    if !event.is_persistent() {
+        raw_member(out, "persist", "false");
+    }
     more(out);
     if !event.attributes().is_empty() {
         raw_member(out, "attributes", &serde_json::Value::Object(event.attributes().clone()).to_string());
@@ -65,7 +68,7 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read_back_as_the_same_event() {
         let text = r#"{"id":"a\"b","type":"task.created","time":"2026-11-20T10:00:00.5Z","source":"/ci","subject":"s",
-            "organizationId":"quant","taskId":"t1","correlationId":"c1","priority":"HIGH",
+            "organizationId":"quant","taskId":"t1","correlationId":"c1","priority":"HIGH","persist":false,
             "attributes":{"dataschema":"x"},"data":{"n":1.0,"big":12345678901234567890123,"s":"\u00e9\n"}}"#;
         let new = NewEvent::new(Draft::from_json(text).unwrap(), &Limits::default()).unwrap();
         let mut plain = String::new();

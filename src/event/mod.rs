@@ -17,7 +17,7 @@ mod shown;
 mod start;
 mod stored;
 
-pub use cursor::{Cursor, Offset, StartPosition};
+pub use cursor::{Cursor, Offset, Rank, StartPosition};
 pub use draft::{Draft, Limits};
 pub use encode::{write_event, write_event_with};
 pub use epoch::{Epoch, OpenCursorError};
@@ -90,6 +90,7 @@ pub struct NewEvent {
     data: Json,
     data_base64: Option<Box<str>>,
     attributes: Attributes,
+    is_persistent: bool,
 }
 
 impl NewEvent {
@@ -164,6 +165,12 @@ impl NewEvent {
         &self.attributes
     }
 
+    /// Is it kept in the log? One that is not is *transient*: delivered in its place in the order to those who follow then, and
+    /// to nobody later.
+    pub fn is_persistent(&self) -> bool {
+        self.is_persistent
+    }
+
     /// About how many bytes its producer sent.
     pub fn bytes(&self) -> usize {
         let texts = [self.subject.as_deref(), self.correlation_id.as_deref(), self.data_base64.as_deref()];
@@ -187,27 +194,38 @@ impl NewEvent {
     }
 }
 
-/// An event that happened, in order, kept: a [`NewEvent`] with its place in the log. Born in `log` only, after the commit;
-/// travels to tails, to the fan-out and to resolvers.
+/// An event that happened, in order: a [`NewEvent`] with its place. Born in `log` only, after the commit; travels to tails, to
+/// the fan-out and to resolvers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     new: NewEvent,
-    offset: Offset,
+    rank: Rank,
     cursor: Cursor,
 }
 
 impl Event {
     /// The event at its place in the log of this epoch. Only `log` may call this (`tests/it/house.rs` watches).
     pub(crate) fn logged(new: NewEvent, epoch: Epoch, offset: Offset) -> Self {
-        Event { new, offset, cursor: epoch.seal(offset) }
+        Event { new, rank: Rank::logged(offset), cursor: epoch.seal(offset) }
     }
 
-    /// The place in the log.
+    /// The transient event of this rank, which clients know by this position. Only `log` may call this.
+    pub(crate) fn transient(new: NewEvent, rank: Rank, position: Cursor) -> Self {
+        Event { new, rank, cursor: position }
+    }
+
+    /// The place in the log; for a transient event, that of the last logged one before it.
     pub fn offset(&self) -> Offset {
-        self.offset
+        self.rank.offset()
     }
 
-    /// The place in the log as clients see it.
+    /// The place in the order of all events.
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    /// The place as clients see it. That of a transient event is the position behind the last logged one before it: whoever
+    /// resumes there gets every logged event that follows, and none again.
     pub fn cursor(&self) -> Cursor {
         self.cursor
     }

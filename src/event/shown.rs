@@ -1,6 +1,7 @@
 //! The same event with other fields: what a reader sees for whom some are masked.
 //!
-//! Invariants: what says which event it is (id, type, time, place) and how it is sorted (priority) stays as it is.
+//! Invariants: what says which event it is (id, type, time, place), how it is sorted (priority) and whether it is kept stays as
+//! it is.
 
 use super::{Attributes, Event, Json, NewEvent, Scope};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ impl NewEvent {
             data_base64: fields.data_base64,
             attributes: fields.attributes,
             namespace: self.namespace.clone(),
+            is_persistent: self.is_persistent,
         }
     }
 
@@ -47,6 +49,6 @@ impl NewEvent {
 impl Event {
     /// The same event at the same place with these fields.
     pub(crate) fn shown_with(&self, fields: ShownFields) -> Event {
-        Event { new: self.new.shown_with(fields), offset: self.offset, cursor: self.cursor }
+        Event { new: self.new.shown_with(fields), rank: self.rank, cursor: self.cursor }
     }
 }

@@ -38,6 +38,7 @@ impl From<StoredEvent> for NewEvent {
             data: stored.data,
             data_base64: stored.data_base64,
             attributes: stored.attributes,
+            is_persistent: true,
         }
     }
 }

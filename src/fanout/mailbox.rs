@@ -3,13 +3,14 @@
 //! Flow: the worker and replays put runs of payloads in; the connection takes them out, subscriptions in turn. Whoever has
 //! something else to tell the connection leaves word here ([`Mailbox::call`]), so that it waits in one place, which it shares
 //! with no other connection.
-//! Invariants: a queue is contiguous, so what is in it can always be sent; when the connection's byte budget is used up a
-//! queue takes no more live payloads and its subscription reads the log again; the lock is held for moves only.
+//! Invariants: a queue is contiguous in what is logged, so what is in it can always be sent; when the connection's byte budget
+//! is used up a queue takes no more live payloads and its subscription reads the log again, but for what is not in the log:
+//! that is dropped; the lock is held for moves only.
 
 use super::{Run, conflate::conflate};
 use crate::{
     error::Refusal,
-    event::{Offset, Overflow},
+    event::{Offset, Overflow, Rank},
 };
 use futures_util::task::AtomicWaker;
 use std::{
@@ -77,7 +78,7 @@ struct Queue {
     gate: Gate,
     overflow: Overflow,
     is_ready: bool,
-    /// Everything that matches up to here has been put in.
+    /// Everything logged that matches up to here has been put in.
     through: Offset,
     ended: Option<Refusal>,
 }
@@ -99,6 +100,8 @@ enum Gate {
 pub(super) enum Pushed {
     /// They are in.
     Taken,
+    /// They are not in: no room, and none of them is in the log. The member stays.
+    Dropped,
     /// They are not in: no room, or the subscription is gone. Its member gets no more.
     Refused,
 }
@@ -222,7 +225,7 @@ impl Mailbox {
         let pushed = match (queue.gate, fits) {
             (Gate::Open, true) => {
                 let more = run.bytes();
-                queue.through = run.last().unwrap_or(queue.through);
+                queue.through = run.last().map_or(queue.through, Rank::offset);
                 queue.items.push_back(run);
                 state.queued_bytes += more;
                 Pushed::Taken
@@ -233,6 +236,7 @@ impl Mailbox {
                 state.held_bytes += more;
                 return Pushed::Taken;
             }
+            (Gate::Open | Gate::Held, false) if queue.drops(&run) => return Pushed::Dropped,
             (Gate::Open, false) => state.overflow(key, run, self.bytes_max),
             (Gate::Held, false) => {
                 queue.gate = Gate::Overflown;
@@ -288,8 +292,8 @@ impl Mailbox {
         let mut state = self.lock();
         let Some(queue) = state.queue(key) else { return };
         let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
-        assert!(first > queue.through, "a replay must continue where the queue ends");
-        queue.through = last;
+        assert!(first > Rank::logged(queue.through), "a replay must continue where the queue ends");
+        queue.through = last.offset();
         let more = run.bytes();
         queue.items.push_back(run);
         state.queued_bytes += more;
@@ -308,7 +312,7 @@ impl Mailbox {
         }
         queue.gate = Gate::Open;
         let held = std::mem::take(&mut queue.held);
-        queue.through = held.back().and_then(Run::last).unwrap_or(queue.through);
+        queue.through = held.back().and_then(Run::last).map_or(queue.through, Rank::offset);
         let more = bytes(&held);
         queue.items.extend(held);
         state.held_bytes -= more;
@@ -349,17 +353,17 @@ impl Mailbox {
         self.lock().queue(key).map_or(0, |queue| bytes(&queue.items) + bytes(&queue.held))
     }
 
-    /// Everything that matches up to here has been put in; for an open queue that is at least `routed`.
+    /// Everything logged that matches up to here has been put in; for an open queue that is at least `routed`.
     pub(super) fn through(&self, key: Key) -> Offset {
         self.lock().queue(key).map_or(Offset::ZERO, |queue| queue.through)
     }
 
-    /// Everything that matches up to here has been taken out, when the worker has routed everything up to `routed`.
+    /// Everything logged that matches up to here has been taken out, when the worker has routed everything up to `routed`.
     pub(super) fn taken_through(&self, key: Key, routed: Offset) -> Option<Offset> {
         let mut state = self.lock();
         let queue = state.queue(key)?;
         Some(match (queue.items.front(), queue.gate) {
-            (Some(next), _) => next.first().map_or(queue.through, Offset::previous),
+            (Some(next), _) => next.first().map_or(queue.through, Rank::before),
             (None, Gate::Open) => queue.through.max(routed),
             (None, Gate::Held | Gate::Overflown | Gate::Lagging) => queue.through,
         })
@@ -379,6 +383,13 @@ impl Mailbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics between two changes that belong together, so a poisoned state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Without room, is this run dropped? Nothing of it is in the log, so that reading it again would bring nothing back.
+    fn drops(&self, run: &Run) -> bool {
+        run.is_transient() && (self.gate == Gate::Held || self.overflow == Overflow::Replay)
     }
 }
 
@@ -422,13 +433,13 @@ impl State {
         let Some(queue) = self.queue(key) else { return Pushed::Refused };
         if queue.overflow == Overflow::Replay {
             // What was routed before did not match, or is in; the log need not be read from further back.
-            let before = run.first().map_or(Offset::ZERO, Offset::previous);
+            let before = run.first().map_or(Offset::ZERO, Rank::before);
             queue.through = queue.through.max(before);
             queue.gate = Gate::Lagging;
             return Pushed::Refused;
         }
         let before = bytes(&queue.items);
-        queue.through = run.last().unwrap_or(queue.through);
+        queue.through = run.last().map_or(queue.through, Rank::offset);
         queue.items.push_back(run);
         queue.items = conflate(std::mem::take(&mut queue.items));
         let after = bytes(&queue.items);

@@ -2,9 +2,15 @@
 
 use super::{super::Payload, *};
 use crate::error::Code;
+use proptest::prelude::*;
 
 fn payload(offset: u64, tens: usize) -> Payload {
     Payload::of(offset, None, tens)
+}
+
+/// Behind the logged event at this offset.
+fn transient(offset: u64, number: u64, tens: usize) -> Payload {
+    Payload::at(Rank::transient(Offset::new(offset), number), None, tens)
 }
 
 fn run(payloads: &[Payload]) -> Run {
@@ -16,7 +22,7 @@ fn taken(mailbox: &Mailbox) -> Vec<(Key, String)> {
     mailbox.take(usize::MAX, &mut out);
     let show = |delivery| match delivery {
         Delivery::Run(run) => {
-            run.payloads().iter().map(|payload| payload.offset().get().to_string()).collect()
+            run.payloads().iter().map(|payload| payload.rank().offset().get().to_string()).collect()
         }
         Delivery::Lagged => vec!["lagged".to_owned()],
         Delivery::Ended(refusal) => vec![refusal.code.name().to_owned()],
@@ -162,7 +168,7 @@ fn a_reader_that_wants_the_latest_keeps_its_place_and_gets_the_newest_of_each_su
     for (_, delivery) in out {
         let Delivery::Run(run) = delivery else { panic!("{delivery:?}") };
         replaced += run.replaced();
-        newest.extend(run.payloads().iter().map(|payload| payload.offset().get()));
+        newest.extend(run.payloads().iter().map(|payload| payload.rank().offset().get()));
     }
     assert_eq!(newest.last(), Some(&6));
     assert_eq!(replaced + newest.len() as u64, 6, "every event is delivered or counted: {newest:?}");
@@ -180,4 +186,116 @@ fn a_reader_that_wants_the_latest_reads_the_log_when_that_wins_no_room() {
     assert_eq!(mailbox.push_live(1, run(&[payload(4, 30)])), Pushed::Refused);
     assert_eq!(taken(&mailbox), pairs(&[(1, "1"), (1, "2"), (1, "3"), (1, "4"), (1, "lagged")]));
     assert_eq!(mailbox.through(1), Offset::new(4), "the log goes on behind what was taken");
+}
+
+#[test]
+fn what_is_not_in_the_log_is_dropped_without_room_and_the_queue_goes_on() {
+    for is_held in [false, true] {
+        let mailbox = Mailbox::new(1_000);
+        mailbox.open(1, Offset::ZERO, is_held, Overflow::Replay);
+        assert_eq!(mailbox.push_live(1, run(&[payload(1, 60)])), Pushed::Taken);
+        assert_eq!(mailbox.push_live(1, run(&[transient(1, 1, 30), transient(1, 2, 30)])), Pushed::Dropped);
+        assert_eq!(mailbox.push_live(1, run(&[transient(1, 3, 20)])), Pushed::Taken);
+        assert_eq!(mailbox.push_live(1, run(&[payload(2, 20)])), Pushed::Taken);
+        assert_eq!(mailbox.push_live(1, run(&[transient(2, 4, 20), payload(3, 20)])), Pushed::Refused);
+        assert_eq!(mailbox.push_live(1, run(&[transient(3, 5, 20)])), Pushed::Refused, "its member has left");
+        if is_held {
+            assert!(!mailbox.release(1, Offset::ZERO), "what is in the log was turned away too");
+            assert_eq!(taken(&mailbox), []);
+        } else {
+            assert_eq!(mailbox.through(1), Offset::new(2));
+            assert_eq!(taken(&mailbox), pairs(&[(1, "1"), (1, "1"), (1, "2"), (1, "lagged")]));
+        }
+    }
+}
+
+#[test]
+fn a_transient_payload_that_waits_says_that_all_before_it_was_taken() {
+    let mailbox = Mailbox::new(10_000);
+    mailbox.open(1, Offset::new(4), false, Overflow::Replay);
+    mailbox.push_live(1, run(&[transient(6, 1, 10), payload(8, 10), transient(8, 2, 10)]));
+    let mut positions = Vec::new();
+    for _ in 0..3 {
+        positions.push(mailbox.taken_through(1, Offset::new(9)).unwrap().get());
+        mailbox.take(1, &mut Vec::new());
+    }
+    assert_eq!(positions, [6, 7, 8]);
+    assert_eq!(mailbox.taken_through(1, Offset::new(9)), Some(Offset::new(9)));
+}
+
+#[test]
+fn a_replay_goes_on_behind_transient_payloads_that_were_taken() {
+    let mailbox = Mailbox::new(1_000);
+    mailbox.open(1, Offset::new(4), false, Overflow::Replay);
+    mailbox.push_live(1, run(&[payload(5, 40), transient(5, 1, 40)]));
+    assert_eq!(mailbox.push_live(1, run(&[payload(6, 40)])), Pushed::Refused);
+    assert_eq!(taken(&mailbox), pairs(&[(1, "5"), (1, "5"), (1, "lagged")]));
+    mailbox.push_replayed(1, run(&[payload(6, 40)]));
+    mailbox.push_live(1, run(&[transient(7, 2, 20)]));
+    assert!(mailbox.release(1, Offset::new(7)));
+    assert_eq!(mailbox.through(1), Offset::new(7));
+    assert_eq!(taken(&mailbox), pairs(&[(1, "6"), (1, "7")]));
+}
+
+/// What was pushed: its rank, its subject, and whether it was taken out.
+type Sent = (Rank, Option<&'static str>, bool);
+
+/// Of whatever is in the log up to the position, either it was taken out or a newer one of its subject was or is still to come.
+fn can_resume(sent: &[Sent], position: Offset) -> bool {
+    let stands_for = |subject: Option<&str>, rank: Rank, other: &Sent| {
+        let is_newer = !other.0.is_transient() && other.0 > rank && other.1 == subject;
+        is_newer && (other.2 || other.0.offset() > position)
+    };
+    sent.iter().all(|(rank, subject, is_taken)| {
+        let is_due = !rank.is_transient() && rank.offset() <= position && !is_taken;
+        !is_due || (subject.is_some() && sent.iter().any(|other| stands_for(*subject, *rank, other)))
+    })
+}
+
+proptest! {
+    #[test]
+    fn whoever_wants_the_latest_can_resume_from_wherever_it_stands(
+        steps in prop::collection::vec((any::<bool>(), 0..3_usize, prop::option::weighted(0.3, 1..600_usize)), 1..80),
+    ) {
+        let mailbox = Mailbox::new(1_000);
+        mailbox.open(1, Offset::ZERO, false, Overflow::LatestPerSubject);
+        let (mut sent, mut offset, mut number, mut replaced) = (Vec::<Sent>::new(), 0, 0, 0);
+        let mut take = |bytes, sent: &mut Vec<Sent>| {
+            let mut out = Vec::new();
+            mailbox.take(bytes, &mut out);
+            let mut last = sent.iter().filter(|one| one.2).map(|one| one.0).max();
+            for (_, delivery) in out {
+                let Delivery::Run(run) = delivery else { continue };
+                replaced += run.replaced();
+                for payload in run.payloads() {
+                    assert!(last < Some(payload.rank()), "out of order or twice");
+                    last = Some(payload.rank());
+                    sent.iter_mut().find(|one| one.0 == payload.rank()).unwrap().2 = true;
+                }
+            }
+        };
+        for (is_transient, subject, bytes) in steps {
+            let subject = [None, Some("a"), Some("b")][subject];
+            let rank = if is_transient {
+                number += 1;
+                Rank::transient(Offset::new(offset), number)
+            } else {
+                offset += 1;
+                Rank::logged(Offset::new(offset))
+            };
+            let pushed = mailbox.push_live(1, run(&[Payload::at(rank, subject, 20)]));
+            sent.push((rank, subject, false));
+            if let Some(bytes) = bytes {
+                take(bytes, &mut sent);
+            }
+            let position = mailbox.taken_through(1, Offset::new(offset)).unwrap();
+            prop_assert!(can_resume(&sent, position), "at {position:?}: {sent:?}");
+            if pushed == Pushed::Refused {
+                break;
+            }
+        }
+        take(usize::MAX, &mut sent);
+        let taken = sent.iter().filter(|one| one.2).count() as u64;
+        prop_assert_eq!(taken + replaced, sent.len() as u64, "every event is delivered or counted");
+    }
 }

@@ -3,7 +3,7 @@
 //! Invariants: a payload is encoded once; a run is shared by every member that gets the same events, so that handing it over
 //! costs one count and no allocation.
 
-use crate::event::{Cursor, Event, Offset};
+use crate::event::{Cursor, Event, Offset, Rank};
 use std::{ops::Range, sync::Arc};
 
 /// What a payload takes beside its text, roughly: counts, pointers, its place in a run.
@@ -15,7 +15,7 @@ pub struct Payload(Arc<Rendered>);
 
 #[derive(Debug)]
 struct Rendered {
-    offset: Offset,
+    rank: Rank,
     cursor: Cursor,
     text: Box<str>,
     /// Source and subject.
@@ -25,26 +25,26 @@ struct Rendered {
 impl Payload {
     pub(super) fn new(event: &Event, text: String) -> Self {
         let subject = event.subject().map(|subject| format!("{} {subject}", event.source()).into());
-        Payload(Arc::new(Rendered {
-            offset: event.offset(),
-            cursor: event.cursor(),
-            text: text.into(),
-            subject,
-        }))
+        Payload(Arc::new(Rendered { rank: event.rank(), cursor: event.cursor(), text: text.into(), subject }))
     }
 
     /// One that takes so many bytes, tens of them.
     #[cfg(test)]
     pub(super) fn of(offset: u64, subject: Option<&str>, tens: usize) -> Self {
-        let (subject, text) = (subject.map(Into::into), "x".repeat(10 * tens - PAYLOAD_BYTES));
-        let offset = Offset::new(offset);
-        let cursor = crate::event::Epoch::new([0; 16]).seal(offset);
-        Payload(Arc::new(Rendered { offset, cursor, text: text.into(), subject }))
+        Self::at(Rank::logged(Offset::new(offset)), subject, tens)
     }
 
-    /// The place of the event.
-    pub fn offset(&self) -> Offset {
-        self.0.offset
+    /// One of this rank that takes so many bytes, tens of them.
+    #[cfg(test)]
+    pub(super) fn at(rank: Rank, subject: Option<&str>, tens: usize) -> Self {
+        let (subject, text) = (subject.map(Into::into), "x".repeat(10 * tens - PAYLOAD_BYTES));
+        let cursor = crate::event::Epoch::new([0; 16]).seal(rank.offset());
+        Payload(Arc::new(Rendered { rank, cursor, text: text.into(), subject }))
+    }
+
+    /// The place of the event in the order.
+    pub fn rank(&self) -> Rank {
+        self.0.rank
     }
 
     /// The cursor of the event.
@@ -107,13 +107,18 @@ impl Run {
     }
 
     /// The place of the first payload.
-    pub(super) fn first(&self) -> Option<Offset> {
-        self.payloads().first().map(Payload::offset)
+    pub(super) fn first(&self) -> Option<Rank> {
+        self.payloads().first().map(Payload::rank)
     }
 
     /// The place of the last payload.
-    pub(super) fn last(&self) -> Option<Offset> {
-        self.payloads().last().map(Payload::offset)
+    pub(super) fn last(&self) -> Option<Rank> {
+        self.payloads().last().map(Payload::rank)
+    }
+
+    /// Is it for the moment only? Nothing of it is in the log.
+    pub(super) fn is_transient(&self) -> bool {
+        self.payloads().iter().all(|payload| payload.rank().is_transient())
     }
 
     /// The parts at these places; one part that is connected shares the payloads.
@@ -130,17 +135,17 @@ impl Run {
         Run::new(Vec::new())
     }
 
-    /// The part above an offset; `None` when nothing is.
-    pub(super) fn above(&self, offset: Offset) -> Option<Run> {
-        if self.first()? > offset {
+    /// The part above a rank; `None` when nothing is.
+    pub(super) fn above(&self, rank: Rank) -> Option<Run> {
+        if self.first()? > rank {
             return Some(self.clone());
         }
-        self.clone().split_at(self.payloads().partition_point(|payload| payload.offset() <= offset)).1
+        self.clone().split_at(self.payloads().partition_point(|payload| payload.rank() <= rank)).1
     }
 
-    /// The part up to an offset, inclusive; `None` when nothing is.
+    /// The part of a run of logged events up to an offset, inclusive; `None` when nothing is.
     pub(super) fn up_to(self, offset: Offset) -> Option<Run> {
-        let count = self.payloads().partition_point(|payload| payload.offset() <= offset);
+        let count = self.payloads().partition_point(|payload| payload.rank() <= Rank::logged(offset));
         (count > 0).then(|| self.split_at(count).0)
     }
 

@@ -1,7 +1,7 @@
 //! Who is there: groups by (form, view), their members by filter, and the index that finds both for an event.
 //!
 //! Flow: the worker asks for the [`GroupPlan`]s of a step, has them rendered without the lock, and gives them back to be delivered.
-//! Invariants: an event is delivered to a member exactly when its offset is above the member's `joined`, so whoever joins
+//! Invariants: an event is delivered to a member exactly when its rank is above the member's `joined`, so whoever joins
 //! between plan and delivery misses nothing and gets nothing twice. Lock order: subscription, registry, mailbox.
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     auth::View,
     bus::{FilterId, Index},
-    event::{Event, EventFilter, Offset},
+    event::{Event, EventFilter, Offset, Rank},
     metrics::Metrics,
 };
 use slab::Slab;
@@ -39,8 +39,8 @@ pub(super) struct Registry {
     picks: Vec<Picks>,
     ids: u64,
     /// Every event up to here has been planned.
-    routed: Offset,
-    /// Every event up to here has been delivered.
+    routed: Rank,
+    /// Every logged event up to here has been delivered.
     delivered: Offset,
     metrics: Metrics,
 }
@@ -73,7 +73,7 @@ struct Member {
     id: u64,
     key: Key,
     mailbox: Arc<Mailbox>,
-    joined: Offset,
+    joined: Rank,
 }
 
 /// Where a member sits.
@@ -95,7 +95,7 @@ pub(super) struct Joining<'a> {
 }
 
 impl Registry {
-    pub(super) fn new(routed: Offset, metrics: Metrics) -> Self {
+    pub(super) fn new(head: Offset, metrics: Metrics) -> Self {
         Registry {
             index: Index::default(),
             groups: HashMap::new(),
@@ -104,13 +104,13 @@ impl Registry {
             cells_of: HashMap::new(),
             picks: Vec::new(),
             ids: 0,
-            routed,
-            delivered: routed,
+            routed: Rank::logged(head),
+            delivered: head,
             metrics,
         }
     }
 
-    /// Every event up to here is in the mailboxes of its members.
+    /// Every logged event up to here is in the mailboxes of its members.
     pub(super) fn delivered(&self) -> Offset {
         self.delivered
     }
@@ -122,13 +122,13 @@ impl Registry {
 
     /// The next event is the one after this offset, although not all before it were planned.
     pub(super) fn skip_to(&mut self, offset: Offset) {
-        self.routed = offset;
+        self.routed = Rank::logged(offset);
         self.delivered = offset;
     }
 
-    /// Seats a member, which gets every matching event above the offset returned: the greater one of `after` and what has
+    /// Seats a member, which gets every matching event above the rank returned: the greater one of `after` and what has
     /// been routed.
-    pub(super) fn join(&mut self, joining: &Joining<'_>, after: Offset) -> (Seat, Offset) {
+    pub(super) fn join(&mut self, joining: &Joining<'_>, after: Rank) -> (Seat, Rank) {
         let joined = after.max(self.routed);
         let group = self.group(joining.form, joining.view);
         let filter = self.index.insert(joining.filter);
@@ -170,7 +170,7 @@ impl Registry {
             }
             picks.clear();
         }
-        self.routed = events.last().map_or(self.routed, |last| last.offset());
+        self.routed = events.last().map_or(self.routed, |last| last.rank());
         plans.into_values().collect()
     }
 
@@ -214,16 +214,18 @@ impl Registry {
 
     fn deliver_to(&mut self, cell_id: CellId, run: &Run) {
         let Some(cell) = self.cells.get_mut(&cell_id) else { return };
-        let (mut delivered, mut lost) = (0, Vec::new());
+        let (mut delivered, mut dropped, mut lost) = (0, 0, Vec::new());
         for (place, member) in &cell.members {
             let Some(new) = run.above(member.joined) else { continue };
             let count = new.payloads().len();
             match member.mailbox.push_live(member.key, new) {
                 Pushed::Taken => delivered += count,
+                Pushed::Dropped => dropped += count,
                 Pushed::Refused => lost.push(Seat { cell: cell_id, place, member: member.id }),
             }
         }
         self.metrics.events_delivered.inc_by(delivered as u64);
+        self.metrics.transients_dropped.inc_by(dropped as u64);
         self.metrics.mailbox_lagged.inc_by(lost.len() as u64);
         lost.into_iter().for_each(|seat| self.leave(seat));
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     auth::{Principal, View},
     error::Refusal,
-    event::{Cursor, EventFilter, Offset, Overflow},
+    event::{Cursor, EventFilter, Offset, Overflow, Rank},
     hub::Replay,
     metrics::Counted,
 };
@@ -104,15 +104,15 @@ impl Inner {
         self.wanted.mailbox.close(self.wanted.key);
     }
 
-    /// Sits down in the group and returns the offset above which the group delivers; `None` once dropped.
-    fn join(&self, after: Offset) -> Option<Offset> {
+    /// Sits down in the group and returns the last logged event before those that the group delivers; `None` once dropped.
+    fn join(&self, after: Rank) -> Option<Offset> {
         let mut place = self.place();
         let Place::Open { seat, .. } = &mut *place else { return None };
         let Wanted { form, view, filter, mailbox, key, .. } = &self.wanted;
         let joining = Joining { form, view, filter, key: *key, mailbox };
         let (taken, joined) = self.shared.registry().join(&joining, after);
         *seat = Some(taken);
-        Some(joined)
+        Some(joined.offset())
     }
 }
 
@@ -120,11 +120,12 @@ impl Subscription {
     /// Live from the head of the log on.
     pub(super) fn live(shared: &Arc<Shared>, wanted: Wanted) -> Self {
         // Open before the seat is taken: the worker may deliver at once.
-        let head = shared.hub.bounds().head;
+        let newest = shared.hub.newest();
+        let head = newest.offset();
         wanted.mailbox.open(wanted.key, head, false, wanted.overflow);
         let mut subscription = Subscription::new(shared, wanted, head);
         let inner = &subscription.inner;
-        let joined = inner.join(head).unwrap_or(head);
+        let joined = inner.join(newest).unwrap_or(head);
         inner.wanted.mailbox.advance(inner.wanted.key, joined);
         subscription.start = joined;
         subscription
@@ -143,7 +144,7 @@ impl Subscription {
         Subscription { inner: Inner::new(shared, wanted), start, _counted: counted }
     }
 
-    /// Where the subscription started: nothing published after this can be missed.
+    /// Where the subscription started: nothing logged after this can be missed.
     pub fn start(&self) -> Offset {
         self.start
     }
@@ -153,7 +154,7 @@ impl Subscription {
         self.inner.shared.hub.position(self.position())
     }
 
-    /// Everything that matches up to here has been taken out of the mailbox.
+    /// Everything logged that matches up to here has been taken out of the mailbox.
     pub fn position(&self) -> Offset {
         let Inner { shared, wanted, .. } = &*self.inner;
         let registry = shared.registry();
@@ -256,7 +257,7 @@ impl Pages<'_> {
     async fn replay(&mut self) -> Result<(), Refusal> {
         loop {
             while !self.deliver_page(None).await? {}
-            let Some(joined) = self.inner.join(self.past.position()) else { return Ok(()) };
+            let Some(joined) = self.inner.join(Rank::logged(self.past.position())) else { return Ok(()) };
             while self.past.position() < joined {
                 self.deliver_page(Some(joined)).await?;
             }

@@ -4,14 +4,19 @@ use super::*;
 use crate::{
     auth::View,
     bus::{self, Bus},
-    event::{Draft, Event, Family, FilterDraft, Limits, NewEvent},
+    event::{Batch, Draft, Event, Family, FilterDraft, Limits, NewEvent},
     log::{MemoryLog, MemoryOptions},
 };
+
+#[path = "transient_tests.rs"]
+mod transients;
 
 struct Fixture {
     hub: Hub,
     fanout: Fanout,
     worker: JoinHandle<()>,
+    /// What the log has shown, in order.
+    shown: Arc<Mutex<Vec<Arc<Event>>>>,
 }
 
 impl Fixture {
@@ -22,10 +27,20 @@ impl Fixture {
     fn with_ring(ring_batches_max: usize) -> Self {
         let bus = Bus::new(&bus::Options { ring_batches_max });
         let ring = bus.clone();
-        let log = MemoryLog::open(MemoryOptions::default(), Box::new(move |batch| ring.publish(batch)));
+        let shown = Arc::<Mutex<Vec<_>>>::default();
+        let to = Arc::clone(&shown);
+        let on_commit = move |batch: Batch| {
+            to.lock().unwrap().extend(batch.iter().cloned());
+            ring.publish(batch);
+        };
+        let log = MemoryLog::open(MemoryOptions::default(), Box::new(on_commit));
         let hub = Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default());
         let (fanout, worker) = Fanout::start(hub.clone(), &tokio::runtime::Handle::current());
-        Fixture { hub, fanout, worker }
+        Fixture { hub, fanout, worker, shown }
+    }
+
+    fn shown(&self) -> Vec<Arc<Event>> {
+        self.shown.lock().unwrap().clone()
     }
 
     async fn publish(&self, event_type: &str, number: u64) -> Offset {

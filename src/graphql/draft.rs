@@ -54,6 +54,10 @@ pub(super) struct NewEventInput {
     data_base64: Option<String>,
     /// CloudEvents attributes without a field of their own: an object of strings, booleans and integers.
     attributes: Option<JsonText>,
+    /// Is it kept in the log? `false`, for what nobody misses later (somebody types, a tick of progress): it is delivered in its
+    /// place in the order to those who follow then, at most once, and is not in the log; a resumed subscription does not get it.
+    #[graphql(default = true)]
+    persist: bool,
 }
 
 impl NewEventInput {
@@ -83,6 +87,7 @@ impl NewEventInput {
             data: self.data.map(raw).transpose()?,
             data_base64: self.data_base64,
             attributes: self.attributes.map(|json| attributes(&json)).transpose()?,
+            persist: Some(self.persist),
         })
     }
 }

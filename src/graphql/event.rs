@@ -131,7 +131,12 @@ impl Shared {
         self.event.priority().into()
     }
 
-    /// Its place in the log.
+    /// Is it in the log? One that is not was published with `persist: false`, and is delivered once at most.
+    async fn persist(&self) -> bool {
+        self.event.is_persistent()
+    }
+
+    /// Its place in the log; of one that is not in the log, the place behind which it came.
     async fn cursor(&self) -> CursorText {
         self.event.cursor().into()
     }

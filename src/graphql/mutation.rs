@@ -15,14 +15,14 @@ use crate::{
 };
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 
-/// The answer to one published event: it is on stable storage.
+/// The answer to one published event: it is on stable storage, or, with `persist: false`, on its way to those who follow.
 #[derive(Debug, SimpleObject)]
 pub(super) struct Published {
     /// The event's id.
     id: ID,
-    /// Its place in the log; for a repeat, where the first one stands.
+    /// Its place in the log; for a repeat, where the first one stands; with `persist: false`, the place behind which it came.
     cursor: CursorText,
-    /// Was the same event (source, id and body) in the log already?
+    /// Was the same event (source, id and body) in the log already? Never with `persist: false`.
     duplicate: bool,
 }
 

@@ -74,6 +74,8 @@ impl EventConnection {
 pub(super) struct Stats {
     /// Events that were logged; repeats are not counted.
     published: Count,
+    /// Events that were published with `persist: false`: delivered and not logged.
+    transient: Count,
     /// Publishes that were answered as repeats of a logged event.
     duplicates: Count,
     /// Publish requests that were refused.
@@ -107,6 +109,7 @@ impl Stats {
         let (metrics, bounds) = (hub.metrics(), hub.bounds());
         Stats {
             published: Count(metrics.events_published.get()),
+            transient: Count(metrics.events_transient.get()),
             duplicates: Count(metrics.events_duplicate.get()),
             refused: Count(metrics.publishes_refused.get()),
             delivered: Count(metrics.events_delivered.get()),

@@ -18,7 +18,7 @@ use crate::{
     auth::{Principal, audit::Entry},
     bus::Bus,
     error::{Code, Refusal},
-    event::{Cursor, Epoch, Event, EventFilter, Limits, NewEvent, Offset},
+    event::{Cursor, Epoch, Event, EventFilter, Limits, NewEvent, Offset, Rank},
     log::{AppendError, Appended, Bounds, Health, Log, ReadError},
     metrics::Metrics,
 };
@@ -42,7 +42,7 @@ impl Hub {
         Hub { log, bus, metrics, limits }
     }
 
-    /// Publishes events in their order, all or none, and answers once they are durable. Fails with the grant's refusal,
+    /// Publishes events in their order, all or none, and answers once they are durable; transient ones once they are on their way. Fails with the grant's refusal,
     /// `ID_CONFLICT`, `STORAGE_FULL`, `UNAVAILABLE`, `RATE_LIMITED`, or `TOO_MANY`.
     ///
     /// Cancel safety: dropping the future does not take the events back.
@@ -51,12 +51,14 @@ impl Hub {
         principal: &Principal,
         events: Vec<NewEvent>,
     ) -> Result<Vec<Appended>, Refusal> {
+        let transients = events.iter().filter(|event| !event.is_persistent()).count();
         let answer = self.allow_and_append(principal, events).await;
         match &answer {
             Ok(appended) => {
                 let duplicates = appended.iter().filter(|one| one.duplicate).count();
                 self.metrics.events_duplicate.inc_by(duplicates as u64);
-                self.metrics.events_published.inc_by((appended.len() - duplicates) as u64);
+                self.metrics.events_transient.inc_by(transients as u64);
+                self.metrics.events_published.inc_by((appended.len() - duplicates - transients) as u64);
             }
             Err(_) => {
                 self.metrics.publishes_refused.inc();
@@ -97,7 +99,8 @@ impl Hub {
         })
     }
 
-    /// Follows matching events from after an offset that [`Hub::locate`] gave, without end. Fails as [`Principal::narrow`]
+    /// Follows matching events from after an offset that [`Hub::locate`] gave, without end; transient ones only while it keeps up with
+    /// the live ring. Fails as [`Principal::narrow`]
     /// does.
     pub fn tail(&self, principal: &Principal, filter: EventFilter, after: Offset) -> Result<Tail, Refusal> {
         Ok(Tail::new(self, principal.narrow(filter)?, after))
@@ -129,6 +132,11 @@ impl Hub {
     /// The ends of the log.
     pub fn bounds(&self) -> Bounds {
         self.log.bounds()
+    }
+
+    /// No event that was published before has a higher rank, and every one that is published from now on has.
+    pub fn newest(&self) -> Rank {
+        self.log.newest()
     }
 
     /// Can the log take events?

@@ -1,13 +1,15 @@
 //! Follows the log from the past into the present without a gap: the log until it is caught up, the live ring while it keeps
 //! up, the log again when it lags.
 //!
-//! Invariants (asserted): offsets strictly rise; between two batches of the ring nothing is missing. The ring is joined before
+//! Invariants (asserted): ranks strictly rise; between two batches of the ring nothing is missing. The ring is joined before
 //! the log is read, so whatever is committed after the read is in the ring, and what both hold is dropped by its offset.
+//! Transient events are in the ring only: those before the position are dropped with the logged ones, for their turn is over;
+//! those right behind it pass.
 
 use super::{Hub, Replay};
 use crate::{
     error::Refusal,
-    event::{Batch, Event, EventFilter, Offset},
+    event::{Batch, Event, EventFilter, Offset, Rank},
 };
 use std::sync::Arc;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -36,10 +38,12 @@ impl Tail {
         let filter = Arc::new(filter);
         let ring = hub.bus.subscribe();
         let past = hub.replay(Arc::clone(&filter), after);
-        Tail { hub: hub.clone(), filter, ring, past, state: State::Replaying }
+        // Reading would skip what is transient, and there is nothing to read.
+        let state = if after < hub.bounds().head { State::Replaying } else { State::Live };
+        Tail { hub: hub.clone(), filter, ring, past, state }
     }
 
-    /// Everything that matches up to here has been given out.
+    /// Everything logged that matches up to here has been given out.
     pub fn position(&self) -> Offset {
         self.past.position()
     }
@@ -77,12 +81,13 @@ impl Tail {
     fn take(&mut self, batch: &Batch) -> Vec<Arc<Event>> {
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Vec::new() };
         let position = self.past.position();
-        assert!(first.offset() <= position.next(), "the ring must continue where the log or the ring ended");
-        if last.offset() <= position {
+        assert!(first.rank().before() <= position, "the ring must continue where the log or the ring ended");
+        let reached = Rank::logged(position);
+        if last.rank() <= reached {
             return Vec::new();
         }
         self.past.move_to(last.offset());
-        let new = batch.iter().filter(|event| event.offset() > position && self.filter.matches(event));
+        let new = batch.iter().filter(|event| event.rank() > reached && self.filter.matches(event));
         new.map(Arc::clone).collect()
     }
 

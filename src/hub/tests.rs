@@ -4,23 +4,50 @@ use super::*;
 use crate::{
     auth::{Credential, Grant, View},
     bus,
-    event::{Draft, Epoch, Family, FilterDraft, Rule, ScopeField, StartPosition},
+    event::{Batch, Draft, Epoch, Family, FilterDraft, Rule, ScopeField, StartPosition},
     log::{MemoryLog, MemoryOptions},
 };
 use futures_util::StreamExt;
 use proptest::prelude::*;
+use std::sync::Mutex;
 
 fn hub(ring_batches_max: usize, events_max: Option<usize>) -> Hub {
+    watched_hub(ring_batches_max, events_max).0
+}
+
+/// A hub, and what its log has shown, in order.
+fn watched_hub(ring_batches_max: usize, events_max: Option<usize>) -> (Hub, Arc<Mutex<Vec<Arc<Event>>>>) {
     let bus = Bus::new(&bus::Options { ring_batches_max });
     let ring = bus.clone();
     let options = MemoryOptions { events_max, ..MemoryOptions::default() };
-    let log = MemoryLog::open(options, Box::new(move |batch| ring.publish(batch)));
-    Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default())
+    let shown = Arc::<Mutex<Vec<_>>>::default();
+    let to = Arc::clone(&shown);
+    let on_commit = move |batch: Batch| {
+        to.lock().unwrap().extend(batch.iter().cloned());
+        ring.publish(batch);
+    };
+    let log = MemoryLog::open(options, Box::new(on_commit));
+    (Hub::new(Arc::new(log), bus, Metrics::new(), Limits::default()), shown)
 }
 
 fn event(event_type: &str, id: usize) -> NewEvent {
     let draft = Draft { event_type: event_type.to_owned(), id: Some(id.to_string()), ..Draft::default() };
     NewEvent::new(draft, &Limits::default()).unwrap()
+}
+
+/// Every third one is not kept.
+fn mixed(ids: std::ops::Range<usize>) -> Vec<NewEvent> {
+    let draft = |id: usize| Draft {
+        event_type: "task.progress".to_owned(),
+        id: Some(id.to_string()),
+        persist: Some(is_kept(id)),
+        ..Draft::default()
+    };
+    ids.map(|id| NewEvent::new(draft(id), &Limits::default()).unwrap()).collect()
+}
+
+fn is_kept(id: usize) -> bool {
+    !id.is_multiple_of(3)
 }
 
 async fn publish(hub: &Hub, ids: std::ops::Range<usize>) {
@@ -36,13 +63,15 @@ async fn locate(hub: &Hub, start: StartPosition) -> Result<Option<u64>, Code> {
 }
 
 async fn take(tail: &mut Tail, count: usize) -> Vec<usize> {
-    let mut ids = Vec::new();
-    while ids.len() < count {
-        ids.extend(
-            tail.next().await.unwrap().unwrap().iter().map(|event| event.id().parse::<usize>().unwrap()),
-        );
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        taken.extend(ids(&tail.next().await.unwrap().unwrap()));
     }
-    ids
+    taken
+}
+
+fn ids(events: &[Arc<Event>]) -> Vec<usize> {
+    events.iter().map(|event| event.id().parse().unwrap()).collect()
 }
 
 #[tokio::test]
@@ -130,6 +159,91 @@ async fn tails_that_start_anywhere_and_lag_get_everything_once_and_in_order() {
         assert_eq!(ids, (first..EVENTS).collect::<Vec<_>>());
     }
     assert!(hub.metrics().tail_lagged.get() > 0, "the ring was too large to test anything");
+}
+
+/// Everything up to this one.
+async fn take_until(tail: &mut Tail, last: usize) -> Vec<usize> {
+    let mut taken = Vec::new();
+    while taken.last() != Some(&last) {
+        taken.extend(take(tail, 1).await);
+    }
+    taken
+}
+
+#[tokio::test]
+async fn transient_events_come_in_their_place_to_those_who_follow_and_to_nobody_later() {
+    let hub = hub(16, None);
+    let everybody = Principal::anonymous();
+    let from = |after| hub.tail(&everybody, EventFilter::default(), Offset::new(after)).unwrap();
+    hub.publish(&everybody, mixed(1..3)).await.unwrap();
+    let (mut at_the_head, mut at_the_front) = (from(2), from(0));
+    hub.publish(&everybody, mixed(3..4)).await.unwrap();
+    hub.publish(&everybody, mixed(4..8)).await.unwrap();
+    assert_eq!(take_until(&mut at_the_head, 7).await, [3, 4, 5, 6, 7]);
+    // It has to read what was there when it came, and with that it reads all that is there by then.
+    assert_eq!(take_until(&mut at_the_front, 7).await, [1, 2, 4, 5, 7]);
+    hub.publish(&everybody, mixed(9..10)).await.unwrap();
+    for tail in [&mut at_the_head, &mut at_the_front] {
+        assert_eq!(take(tail, 1).await, [9], "behind the last logged one, for all who have come there");
+    }
+    assert_eq!(take_until(&mut from(0), 7).await, [1, 2, 4, 5, 7]);
+    assert_eq!(hub.bounds().head, Offset::new(5));
+    assert_eq!((hub.metrics().events_published.get(), hub.metrics().events_transient.get()), (5, 3));
+}
+
+#[tokio::test]
+async fn the_past_has_no_transient_events_however_it_is_asked() {
+    let hub = hub(16, None);
+    let everybody = Principal::anonymous();
+    let appended = hub.publish(&everybody, mixed(0..10)).await.unwrap();
+    let history = hub.history(&everybody, HistoryRequest::default()).await.unwrap();
+    assert_eq!(ids(&history.events), [1, 2, 4, 5, 7, 8]);
+    assert!(hub.find(&everybody, "3").await.unwrap().is_none());
+    let last = StartPosition::Last(2);
+    assert_eq!(locate(&hub, last).await, Ok(Some(4)), "only what is kept is counted");
+    // A cursor of a transient event leads behind the last logged one before it.
+    for (id, appended) in appended.iter().enumerate() {
+        let logged = (0..=id).filter(|id| is_kept(*id)).count() as u64;
+        assert_eq!(locate(&hub, StartPosition::After(appended.cursor)).await, Ok(Some(logged)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tails_get_what_is_logged_once_and_what_is_not_at_most_once_in_one_order() {
+    const EVENTS: usize = 3_001;
+    for ring_batches_max in [2, 1 << 14] {
+        let (hub, shown) = watched_hub(ring_batches_max, None);
+        let mut tails =
+            vec![(0, hub.tail(&Principal::anonymous(), EventFilter::default(), Offset::ZERO).unwrap())];
+        hub.publish(&Principal::anonymous(), mixed(0..100)).await.unwrap();
+        for start in 0..20 {
+            tails.push((
+                start,
+                hub.tail(&Principal::anonymous(), EventFilter::default(), Offset::new(start)).unwrap(),
+            ));
+        }
+        let reading: Vec<_> = tails
+            .into_iter()
+            .map(|(start, mut tail)| {
+                tokio::spawn(async move { (start, take_until(&mut tail, EVENTS).await) })
+            })
+            .collect();
+        let publishing = (100..EVENTS).map(|id| {
+            let hub = hub.clone();
+            async move { hub.publish(&Principal::anonymous(), mixed(id..id + 1)).await.unwrap() }
+        });
+        futures_util::stream::iter(publishing).buffered(20).count().await;
+        hub.publish(&Principal::anonymous(), mixed(EVENTS..EVENTS + 1)).await.unwrap();
+        let shown = ids(&shown.lock().unwrap());
+        for (nth, reading) in reading.into_iter().enumerate() {
+            let (start, got) = reading.await.unwrap();
+            let mut rest = shown.iter();
+            assert!(got.iter().all(|id| rest.any(|other| other == id)), "{nth}: out of order or twice");
+            let logged = |ids: &[usize]| ids.iter().copied().filter(|id| is_kept(*id)).collect::<Vec<_>>();
+            assert_eq!(logged(&got), logged(&shown)[usize::try_from(start).unwrap()..], "{nth}");
+            assert!(nth > 0 || ring_batches_max == 2 || got == shown, "it kept up and missed something");
+        }
+    }
 }
 
 #[tokio::test]

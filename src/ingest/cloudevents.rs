@@ -3,7 +3,9 @@
 //! Flow: [`read_json`] and the binary mode (`binary`) both collect attributes by name; [`draft`] makes a [`Draft`] of them.
 //! Invariants: what [`write_cloudevent`] writes reads back as the same event, with these corners: absent data and `null`
 //! are one; `datacontenttype: application/json` is the default and is dropped; a time that the server filled in comes back
-//! as given; `cursor` is ignored, since only the log gives places; data nests one level less than elsewhere.
+//! as given; `cursor` is ignored, since only the log gives places; data nests one level less than elsewhere; whether it is kept
+//! is neither read nor written: a CloudEvent comes with the extensions of whatever it passed on its way, and none of them may
+//! take back that what is acknowledged is durable.
 //! Not here: HTTP (`binary`), the rules that all events share (`event`).
 
 use super::media::MediaType;

@@ -16,6 +16,8 @@ mod namespaces;
 mod pages;
 #[path = "contract_retention.rs"]
 mod retention;
+#[path = "contract_transients.rs"]
+mod transients;
 
 use crowds::{
     a_closed_log_takes_nothing_and_had_committed_what_waited, a_reader_among_writers_misses_nothing,
@@ -28,6 +30,10 @@ use retention::{
     each_limit_removes_from_the_front_and_the_last_event_stays,
     pages_agree_with_a_naive_reading_after_retention,
     readers_get_every_event_or_expired_while_retention_runs_at_full_speed, the_ends_of_a_log_are_told_apart,
+};
+use transients::{
+    a_refused_request_shows_nothing_of_its_transient_events, the_newest_rank_parts_what_was_from_what_comes,
+    transient_events_are_shown_in_their_place_and_never_stored,
 };
 
 /// An implementation of the log.
@@ -193,6 +199,9 @@ contract! {
     a_key_outlives_its_event_for_its_window_and_no_longer
     pages_agree_with_a_naive_reading_after_retention
     readers_get_every_event_or_expired_while_retention_runs_at_full_speed
+    transient_events_are_shown_in_their_place_and_never_stored
+    a_refused_request_shows_nothing_of_its_transient_events
+    the_newest_rank_parts_what_was_from_what_comes
 }
 
 fn offsets_rise_by_one_from_one(kind: Kind) {

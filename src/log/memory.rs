@@ -14,7 +14,7 @@ use super::{
     },
     writer::Writer,
 };
-use crate::event::{Epoch, Event, EventFilter, NewEvent, Offset};
+use crate::event::{Epoch, Event, EventFilter, NewEvent, Offset, Rank};
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, ready};
 use std::{
@@ -131,6 +131,10 @@ impl Log for MemoryLog {
 
     fn bounds(&self) -> Bounds {
         self.writer.bounds()
+    }
+
+    fn newest(&self) -> Rank {
+        self.writer.newest()
     }
 
     fn epoch(&self) -> Epoch {

@@ -4,6 +4,8 @@
 //! [`OnCommit`] observer, and pages of the past to whoever reads.
 //! Invariants: offsets start at 1 and rise by one; an append is acknowledged, and its events are shown to the observer or to
 //! a reader, only after the commit is on stable storage; the first I/O error stops appends for good, while reads go on.
+//! Transient events have their turn in the same queue and are shown to the observer in the same order, but nothing of them is
+//! stored: no reader sees them.
 //! Not here: who may publish (`auth`), where events go (`bus`, `fanout`).
 
 #[cfg(test)]
@@ -26,18 +28,18 @@ pub use writer::{OnAppend, WriterOptions};
 
 use crate::{
     error::{Code, Refusal},
-    event::{Batch, Cursor, Epoch, Event, EventFilter, NewEvent, Offset},
+    event::{Batch, Cursor, Epoch, Event, EventFilter, NewEvent, Offset, Rank},
 };
 use futures_util::future::BoxFuture;
 use std::{fmt, sync::Arc};
 
-/// Is shown every committed batch, in order, on the log's own thread, right after the commit; must not block.
+/// Is shown every batch, in order, on the log's own thread, right after the commit; must not block.
 pub type OnCommit = Box<dyn FnMut(Batch) + Send>;
 
 /// The answer to one published event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// Where the event stands; for a repeat, where it stood already.
+    /// Where the event stands; for a repeat, where it stood already; for a transient event, the last logged one before it.
     pub offset: Offset,
     /// The same, for the publisher.
     pub cursor: Cursor,
@@ -191,6 +193,7 @@ pub enum ReadError {
 pub trait Log: Send + Sync + fmt::Debug {
     /// Appends events in their order, all or none, and answers after the commit. A repeat of an event that is in the log
     /// (same namespace, `source`, `id` and body, within this request as well) is answered with the first one's cursor and not logged.
+    /// Transient events are compared with nothing.
     ///
     /// Cancel safety: dropping the future does not take the events back.
     fn append(&self, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>>;
@@ -218,6 +221,9 @@ pub trait Log: Send + Sync + fmt::Debug {
 
     /// The ends of the log now. Cheap.
     fn bounds(&self) -> Bounds;
+
+    /// No event that was appended before has a higher rank, and every one that is appended from now on has. Cheap.
+    fn newest(&self) -> Rank;
 
     /// The identity of the log, which seals and opens its cursors.
     fn epoch(&self) -> Epoch;

@@ -34,7 +34,7 @@ use super::{
     AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, Retention, WriterOptions,
     writer::Writer,
 };
-use crate::event::{Epoch, Event, EventFilter, NewEvent, Offset};
+use crate::event::{Epoch, Event, EventFilter, NewEvent, Offset, Rank};
 use chrono::{DateTime, Utc};
 use directory::Directory;
 use futures_util::future::BoxFuture;
@@ -166,6 +166,10 @@ impl Log for SqliteLog {
 
     fn bounds(&self) -> Bounds {
         self.writer.bounds()
+    }
+
+    fn newest(&self) -> Rank {
+        self.writer.newest()
     }
 
     fn epoch(&self) -> Epoch {

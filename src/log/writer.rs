@@ -3,7 +3,8 @@
 //! Flow: takes requests through a bounded queue; gives each committed batch to the `OnCommit` observer, then each request its
 //! answer.
 //! Invariants: nothing is answered or shown before the commit; bounds are published before the observer is called; offsets
-//! rise by one; a request is logged whole or not at all; after the first failure no append succeeds again.
+//! rise by one; a request is logged whole or not at all; after the first failure no append succeeds again. Transient events
+//! are shown in their place among the others and never given to the store; a batch of nothing else waits for no disk.
 //! Not here: how events are stored (`sqlite`, `memory`).
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     queue::{self, Queue, Refused, Taken, Waiting},
     store::{Place, Store, StoreError, Transaction, Upkeep, data_bytes},
 };
-use crate::event::{Batch, Cursor, Epoch, Event, NewEvent, Offset};
+use crate::event::{Batch, Cursor, Epoch, Event, NewEvent, Offset, Rank};
 use futures_util::future::BoxFuture;
 use std::{
     fmt,
@@ -84,6 +85,8 @@ struct Shared {
     epoch: Epoch,
     earliest: AtomicU64,
     head: AtomicU64,
+    /// How many transient events were shown since the log was opened.
+    transients: AtomicU64,
     queue: Queue<Request>,
     /// Why the log takes no events any more; set once.
     stopped: OnceLock<String>,
@@ -94,6 +97,12 @@ impl Shared {
     fn bounds(&self) -> Bounds {
         let earliest = Offset::new(self.earliest.load(Ordering::Acquire));
         Bounds { earliest, head: Offset::new(self.head.load(Ordering::Acquire)) }
+    }
+
+    /// The number is loaded first: both only rise, so no event that was shown before has a higher rank.
+    fn newest(&self) -> Rank {
+        let transients = self.transients.load(Ordering::Acquire);
+        Rank::transient(Offset::new(self.head.load(Ordering::Acquire)), transients)
     }
 
     fn publish(&self, bounds: Bounds) {
@@ -137,6 +146,7 @@ impl Writer {
             epoch: store.epoch(),
             earliest: AtomicU64::new(bounds.earliest.get()),
             head: AtomicU64::new(bounds.head.get()),
+            transients: AtomicU64::new(0),
             queue: Queue::new(queue::Bounds {
                 count: options.queue_requests_max,
                 bytes: options.queue_bytes_max,
@@ -184,6 +194,10 @@ impl Writer {
 
     pub(super) fn bounds(&self) -> Bounds {
         self.shared.bounds()
+    }
+
+    pub(super) fn newest(&self) -> Rank {
+        self.shared.newest()
     }
 
     /// Looks at the published ends from elsewhere.
@@ -328,38 +342,71 @@ impl<S: Store> Thread<S> {
     /// One transaction for all requests; then the new bounds, the observer, and what to answer.
     fn commit(&mut self, asked: &mut Vec<Vec<NewEvent>>) -> Result<Vec<Answer>, StoreError> {
         let started = Instant::now();
+        let head = self.shared.bounds().head;
+        let answers = match asked.iter().flatten().any(NewEvent::is_persistent) {
+            true => self.log(asked)?,
+            false => asked.iter().map(|events| Ok(self.pass_on(events, head))).collect(),
+        };
+        let took = started.elapsed();
+        let batch = self.batch(asked, &answers);
+        if !batch.is_empty() {
+            (self.on_commit)(batch);
+        }
+        let logged = self.shared.bounds().head.get() - head.get();
+        if let (Some(on_append), 1..) = (&self.options.on_append, logged) {
+            on_append(usize::try_from(logged).unwrap_or(usize::MAX), took);
+        }
+        Ok(answers)
+    }
+
+    /// The transaction and the new bounds; what to answer.
+    fn log(&mut self, asked: &[Vec<NewEvent>]) -> Result<Vec<Answer>, StoreError> {
         let epoch = self.shared.epoch;
         let head = self.store.bounds().head;
         let logged_at = chrono::Utc::now().timestamp_millis().max(self.logged_at);
         let mut placing = Placing { transaction: self.store.begin()?, epoch, logged_at, last: head };
         let answers =
             asked.iter().map(|events| placing.request(events)).collect::<Result<Vec<Answer>, _>>()?;
-        if placing.last == head {
-            return Ok(answers);
-        }
-        let bounds = placing.transaction.commit()?;
-        let took = started.elapsed();
-        self.logged_at = logged_at;
-        self.shared.publish(bounds);
-        let batch = logged(asked, &answers, epoch);
-        let events = batch.len();
-        (self.on_commit)(batch);
-        if let Some(on_append) = &self.options.on_append {
-            on_append(events, took);
+        if placing.last > head {
+            let bounds = placing.transaction.commit()?;
+            self.logged_at = logged_at;
+            self.shared.publish(bounds);
         }
         Ok(answers)
     }
+
+    /// What is answered to transient events behind the last logged one.
+    fn pass_on(&self, events: &[NewEvent], last: Offset) -> Vec<Appended> {
+        events.iter().map(|_| passed_on(self.shared.epoch, last)).collect()
+    }
+
+    /// The events that are new, in order.
+    fn batch(&self, asked: &mut Vec<Vec<NewEvent>>, answers: &[Answer]) -> Batch {
+        let Shared { epoch, transients, .. } = &*self.shared;
+        // Nobody else writes it.
+        let mut number = transients.load(Ordering::Relaxed);
+        let mut born = |(event, place): (NewEvent, &Appended)| match event.is_persistent() {
+            true => Arc::new(Event::logged(event, *epoch, place.offset)),
+            false => {
+                number += 1;
+                Arc::new(Event::transient(event, Rank::transient(place.offset, number), place.cursor))
+            }
+        };
+        let mut batch = Vec::new();
+        for (events, answer) in asked.drain(..).zip(answers) {
+            let places = answer.iter().flatten();
+            let new = events.into_iter().zip(places).filter(|(_, place)| !place.duplicate);
+            batch.extend(new.map(&mut born));
+        }
+        transients.store(number, Ordering::Release);
+        batch.into()
+    }
 }
 
-/// The events that were newly logged, in order.
-fn logged(asked: &mut Vec<Vec<NewEvent>>, answers: &[Answer], epoch: Epoch) -> Batch {
-    let mut batch = Vec::new();
-    for (events, answer) in asked.drain(..).zip(answers) {
-        let places = answer.iter().flatten();
-        let new = events.into_iter().zip(places).filter(|(_, place)| !place.duplicate);
-        batch.extend(new.map(|(event, place)| Arc::new(Event::logged(event, epoch, place.offset))));
-    }
-    batch.into()
+/// What is answered to a transient event behind the last logged one. Its cursor is that of a position: two of them must not
+/// tell whether anything was logged in between.
+fn passed_on(epoch: Epoch, last: Offset) -> Appended {
+    Appended { offset: last, cursor: epoch.seal_position(last), duplicate: false }
 }
 
 /// A transaction and the last place that it gave away.
@@ -371,11 +418,15 @@ struct Placing<T> {
 }
 
 impl<T: Transaction> Placing<T> {
-    /// Inserts the events of one request, all or none.
+    /// Inserts the events of one request, all or none, and lets the transient ones pass.
     fn request(&mut self, events: &[NewEvent]) -> Result<Answer, StoreError> {
         let before = self.last;
         let mut places = Vec::with_capacity(events.len());
         for (index, event) in events.iter().enumerate() {
+            if !event.is_persistent() {
+                places.push(passed_on(self.epoch, self.last));
+                continue;
+            }
             let offset = self.last.next();
             match self.transaction.insert(event, Place { offset, logged_at: self.logged_at })? {
                 None => {

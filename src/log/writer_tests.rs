@@ -139,6 +139,16 @@ fn event(id: &str, source: &str) -> NewEvent {
     NewEvent::new(draft, &Limits::default()).unwrap()
 }
 
+fn transient(id: &str) -> NewEvent {
+    let draft = Draft {
+        id: Some(id.to_owned()),
+        event_type: "task.progress".to_owned(),
+        persist: Some(false),
+        ..Draft::default()
+    };
+    NewEvent::new(draft, &Limits::default()).unwrap()
+}
+
 /// The same key with another body.
 fn other(id: &str) -> NewEvent {
     let draft = Draft {
@@ -348,4 +358,54 @@ async fn each_commit_that_logged_something_is_counted_and_repeats_are_not() {
     drop(subject.writer);
     assert_eq!((counts.recv().await, counts.recv().await), (Some(2), None));
     assert_eq!(*subject.seen.lock().unwrap(), [[1, 2]]);
+}
+
+#[tokio::test]
+async fn a_batch_of_transient_events_begins_no_transaction_and_is_no_commit() {
+    let (counted, mut counts) = mpsc::channel(8);
+    let on_append: OnAppend = Box::new(move |events, _took| counted.try_send(events).unwrap());
+    // No step is given: a transaction would wait for ever.
+    let subject = subject(WriterOptions { on_append: Some(on_append), ..WriterOptions::default() });
+    let appended = subject.writer.append(vec![transient("a"), transient("b")]).await.unwrap();
+    assert!(appended.iter().all(|one| one.offset == Offset::ZERO && !one.duplicate));
+    assert_eq!(*subject.seen.lock().unwrap(), [[0, 0]]);
+    assert!(subject.began.is_empty());
+    drop(subject.steps);
+    subject.writer.append(vec![transient("c"), event("d", "/"), transient("e")]).await.unwrap();
+    subject.writer.close().await;
+    drop(subject.writer);
+    assert_eq!(
+        (counts.recv().await, counts.recv().await),
+        (Some(1), None),
+        "only what was logged is counted"
+    );
+    assert_eq!(*subject.seen.lock().unwrap(), [vec![0, 0], vec![0, 1, 1]]);
+}
+
+#[tokio::test]
+async fn a_transient_event_waits_for_the_commits_before_it() {
+    let mut subject = subject(WriterOptions::default());
+    let first = subject.ask(vec![event("first", "/")]);
+    subject.begun().await;
+    let behind = subject.ask(vec![transient("behind")]);
+    assert!(subject.seen.lock().unwrap().is_empty());
+    subject.give(Step::Go);
+    first.await.unwrap().unwrap();
+    assert_eq!(behind.await.unwrap().unwrap()[0].offset.get(), 1);
+    assert_eq!(*subject.seen.lock().unwrap(), [[1], [1]]);
+}
+
+#[tokio::test]
+async fn what_shares_a_commit_that_fails_is_refused_and_not_shown() {
+    let mut subject = subject(WriterOptions::default());
+    let first = subject.ask(vec![event("first", "/")]);
+    subject.begun().await;
+    let waiting = [subject.ask(vec![event("a", "/")]), subject.ask(vec![transient("b")])];
+    subject.give(Step::Go);
+    subject.give(Step::FailToCommit(StoreError::Full));
+    first.await.unwrap().unwrap();
+    for answer in waiting {
+        assert!(matches!(answer.await.unwrap(), Err(AppendError::Full)));
+    }
+    assert_eq!(*subject.seen.lock().unwrap(), [[1]]);
 }

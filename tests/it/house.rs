@@ -30,13 +30,14 @@ const ROOMS: [(&str, &[&str]); 14] = [
 ];
 
 /// What appears only where it is at home: the text, and the paths below `src` that may hold it.
-const AT_HOME: [(&str, &[&str]); 12] = [
+const AT_HOME: [(&str, &[&str]); 13] = [
     ("async_graphql::", &["graphql/", "server/operation.rs"]),
     ("axum::", &["server/"]),
     ("hyper", &["server/accept.rs", "server/upgrade.rs"]),
     ("tungstenite::", &["server/wire.rs", "server/socket/talk.rs", "cli/tail/", "cli/bench/"]),
     ("rusqlite::", &["log/"]),
     ("Event::logged(", &["log/", "event/"]),
+    ("Event::transient(", &["log/", "event/"]),
     ("StoredEvent", &["log/", "event/"]),
     ("ShownFields", &["auth/", "event/"]),
     ("Payload::new(", &["fanout/"]),

@@ -54,5 +54,7 @@ mod streaming_shared;
 mod subscribe;
 /// The server, the sockets and the waiting that the tests share.
 mod support;
+/// Events that are delivered and not kept.
+mod transient;
 /// Thousands of clients at random, each judged by what was acknowledged.
 mod trials;

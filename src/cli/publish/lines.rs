@@ -181,6 +181,9 @@ mod tests {
         let line = line_of(draft("a.b"), Some("{\"n\": 1}")).unwrap();
         assert!(line.json.contains(r#""type":"a.b""#) && line.json.contains(r#""data":{"n":1}"#), "{line:?}");
         assert!(!line.json.contains("\"time\""), "a time would make the next attempt a conflict: {line:?}");
+        assert!(!line.json.contains("persist"), "kept unless it is said: {line:?}");
+        let transient = Draft { persist: Some(false), ..draft("a.b") };
+        assert!(line_of(transient, None).unwrap().json.contains(r#""persist":false"#));
         assert!(line_of(draft("a b"), None).unwrap_err().starts_with("type:"));
     }
 }

@@ -1,8 +1,8 @@
 //! `fanfare publish`: one event from flags, or those of a file of JSON lines.
 //!
 //! Flow: flags or lines -> checked JSON with an id -> `POST /events` -> what was acknowledged on stdout.
-//! Invariants: every event has an id before it is sent, so sending it again after a lost answer never publishes it twice;
-//! events of a file are published in its order; every refused line is named.
+//! Invariants: every event has an id before it is sent, so sending it again after a lost answer never publishes it twice (an
+//! event that is not kept may be delivered twice then); events of a file are published in its order; every refused line is named.
 
 pub(super) mod client;
 pub(super) mod lines;
@@ -58,6 +58,9 @@ struct EventArguments {
     /// LOW, NORMAL, HIGH or CRITICAL.
     #[arg(long)]
     priority: Option<String>,
+    /// Deliver it to those who follow now, and keep it out of the log.
+    #[arg(long)]
+    no_persist: bool,
 }
 
 fn json_text(text: &str) -> Result<String, String> {
@@ -74,6 +77,7 @@ impl EventArguments {
             subject: self.subject,
             correlation_id: self.correlation_id,
             priority: self.priority,
+            persist: Some(!self.no_persist),
             ..Draft::default()
         };
         scope.fill(&mut draft);
@@ -86,8 +90,9 @@ pub(super) fn run(arguments: Arguments, environment: &Environment<'_>) -> Result
     let runtime = super::client_runtime()?;
     match (arguments.event_type, arguments.file) {
         (Some(event_type), _) => {
+            let is_kept = !arguments.event.no_persist;
             let line = arguments.event.line(event_type, arguments.scope)?;
-            runtime.block_on(publish_one(&client, line))
+            runtime.block_on(publish_one(&client, line, is_kept))
         }
         (None, Some(file)) if file == "-" => {
             runtime.block_on(publish_lines(&client, BufReader::new(io::stdin())))
@@ -101,12 +106,15 @@ pub(super) fn run(arguments: Arguments, environment: &Environment<'_>) -> Result
     }
 }
 
-async fn publish_one(client: &Client, line: lines::Line) -> Result<(), Failure> {
+async fn publish_one(client: &Client, line: lines::Line, is_kept: bool) -> Result<(), Failure> {
     match client.publish(std::slice::from_ref(&line)).await {
         Answer::Published(published) => {
             published.iter().try_for_each(|one| terminal::print(&format!("{one}\n")))
         }
         Answer::Refused { message, .. } | Answer::Stop(message) => Err(Failure::failed(message)),
+        Answer::Later { message, .. } if !is_kept => {
+            Err(Failure::failed(format!("{message}\nit was not acknowledged, and may have been delivered")))
+        }
         Answer::Later { message, .. } => Err(Failure::failed(format!(
             "{message}\nit was not acknowledged; publishing it again with --id {} is safe",
             line.id

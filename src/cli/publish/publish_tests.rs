@@ -89,6 +89,10 @@ async fn one_event_without_an_answer_says_how_to_publish_it_again() {
     let target = Target::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
     drop(listener);
     let draft = Draft { event_type: "a".to_owned(), id: Some("x1".to_owned()), ..Draft::default() };
-    let result = publish_one(&Client::new(&target).unwrap(), lines::line_of(draft, None).unwrap()).await;
+    let line = || lines::line_of(draft.clone(), None).unwrap();
+    let result = publish_one(&Client::new(&target).unwrap(), line(), true).await;
     assert!(matches!(&result, Err(Failure::Failed(told)) if told.contains("with --id x1")), "{result:?}");
+    let result = publish_one(&Client::new(&target).unwrap(), line(), false).await;
+    let told = "may have been delivered";
+    assert!(matches!(&result, Err(Failure::Failed(failure)) if failure.contains(told)), "{result:?}");
 }

@@ -16,7 +16,7 @@ pub(super) const SUBSCRIPTION: &str = "tail";
 const DOCUMENT: &str = "subscription Tail($filter: EventFilter, $start: StartPosition) { \
     events(filter: $filter, start: $start) { \
     id type time source subject organizationId domainId instanceId agentId taskId workflowId userId roomId \
-    correlationId priority cursor attributes dataBase64 data } }";
+    correlationId priority persist cursor attributes dataBase64 data } }";
 
 /// The first message of a connection. The credential travels here and not in the upgrade, because here a refusal has a reason.
 pub(in crate::cli) fn init(bearer: Option<&Bearer>) -> String {
@@ -125,6 +125,9 @@ pub(super) struct Received<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) correlation_id: Option<String>,
     pub(super) priority: String,
+    /// Said only where it is `false`, as in our own JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) persist: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cursor: Option<String>,
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
@@ -208,6 +211,7 @@ fn read_next(next: Next<'_>) -> Incoming<'_> {
             if event.data.is_none() && event.data_base64.is_none() {
                 event.data = Some(RawValue::NULL);
             }
+            event.persist = event.persist.filter(|persist| !persist);
             let cursor = cursor.or_else(|| event.cursor.clone());
             Incoming::Event(Box::new(event), cursor)
         }

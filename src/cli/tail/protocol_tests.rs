@@ -45,6 +45,16 @@ fn data_that_is_null_stays_a_member_and_binary_data_has_none_beside_it() {
 }
 
 #[test]
+fn only_an_event_that_is_not_kept_says_so() {
+    for (persist, shown) in [("true", false), ("null", false), ("false", true)] {
+        let event = EVENT.replace(r#""cursor":"C""#, &format!(r#""persist":{persist},"cursor":"C""#));
+        let text = next(&format!(r#"{{"data":{{"events":{event}}}}}"#));
+        let Ok(Incoming::Event(event, Some(_))) = read(&text) else { panic!("no event") };
+        assert_eq!(serde_json::to_string(&event).unwrap().contains(r#""persist":false"#), shown, "{persist}");
+    }
+}
+
+#[test]
 fn every_message_of_the_protocol_is_understood() {
     assert!(matches!(read(r#"{"type":"connection_ack"}"#), Ok(Incoming::Ack)));
     assert!(matches!(read(r#"{"type":"ping"}"#), Ok(Incoming::Ping(None))));

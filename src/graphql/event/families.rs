@@ -52,7 +52,7 @@ macro_rules! families {
             }
         )*
 
-        /// What happened, in order, kept. Each family of types has its own object with more fields; the data of an unknown
+        /// What happened, in order. Each family of types has its own object with more fields; the data of an unknown
         /// type is read whole, as `CustomEvent`.
         #[derive(Debug, Interface)]
         #[graphql(
@@ -73,7 +73,16 @@ macro_rules! families {
             field(name = "room_id", ty = "Option<ID>", desc = "The room it concerns."),
             field(name = "correlation_id", ty = "Option<&str>", desc = "The request it belongs to."),
             field(name = "priority", ty = "Priority", desc = "How urgent it is."),
-            field(name = "cursor", ty = "CursorText", desc = "Its place in the log."),
+            field(
+                name = "persist",
+                ty = "bool",
+                desc = "Is it in the log? One that is not was published with `persist: false`, and is delivered once at most."
+            ),
+            field(
+                name = "cursor",
+                ty = "CursorText",
+                desc = "Its place in the log; of one that is not in the log, the place behind which it came."
+            ),
             field(
                 name = "data",
                 ty = "Option<JsonText>",

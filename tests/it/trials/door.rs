@@ -168,7 +168,7 @@ impl Session {
             Line::Fanout { mailbox, subscription, taken } => loop {
                 match taken.pop_front() {
                     Some(Taken::Payload(payload)) => {
-                        return Step::Event(payload.offset(), payload.text().to_owned());
+                        return Step::Event(payload.rank().offset(), payload.text().to_owned());
                     }
                     Some(Taken::Lagged) => subscription.catch_up(),
                     Some(Taken::Ended(refusal)) => return Step::Ended(End::refused(self.epoch, &refusal)),
