@@ -33,7 +33,12 @@ impl Probe {
             organization: "o1".to_owned(),
             priority: "NORMAL".to_owned(),
         };
-        Draft { id: format!("{}-{}", self.name, self.count), traits, data: json!({ "n": self.count }) }
+        Draft {
+            id: format!("{}-{}", self.name, self.count),
+            traits,
+            data: json!({ "n": self.count }),
+            is_kept: true,
+        }
     }
 
     /// Publishes drafts as one request.

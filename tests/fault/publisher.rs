@@ -22,6 +22,8 @@ const PRIORITIES: [&str; 4] = ["LOW", "NORMAL", "HIGH", "CRITICAL"];
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// After a refusal; a full disk stays full for a while.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+/// How many events are not kept, in percent.
+const TRANSIENT_PERCENT: u64 = 20;
 /// How often an acknowledged request is sent again, in percent.
 const REPEATS_PERCENT: u64 = 20;
 
@@ -34,6 +36,8 @@ pub(crate) struct Draft {
     pub(crate) id: String,
     pub(crate) traits: Traits,
     pub(crate) data: Value,
+    /// What is not kept is promised to nobody, so nothing is recorded of it here.
+    pub(crate) is_kept: bool,
 }
 
 impl Draft {
@@ -44,7 +48,7 @@ impl Draft {
             organization: "o0".to_owned(),
             priority: "CRITICAL".to_owned(),
         };
-        Draft { id: FENCE.to_owned(), traits, data: Value::Null }
+        Draft { id: FENCE.to_owned(), traits, data: Value::Null, is_kept: true }
     }
 
     fn random(id: String, padding_bytes_max: u64, chance: &mut Chance) -> Self {
@@ -56,13 +60,14 @@ impl Draft {
         };
         let padding = usize::try_from(chance.below(padding_bytes_max)).unwrap_or_default();
         let data = json!({ "n": chance.below(1_000_000), "padding": "x".repeat(padding) });
-        Draft { id, traits, data }
+        let is_kept = !chance.percent(TRANSIENT_PERCENT);
+        Draft { id, traits, data, is_kept }
     }
 
     fn json(&self) -> Value {
         let Traits { event_type, organization, priority } = &self.traits;
         json!({ "id": self.id, "source": "fault", "type": event_type, "organizationId": organization,
-                "priority": priority, "data": self.data })
+                "priority": priority, "data": self.data, "persist": self.is_kept })
     }
 }
 
@@ -83,7 +88,7 @@ pub(crate) async fn publish(
     recorder: &Recorder,
 ) -> Outcome {
     let batch = drafts.first().map(|draft| draft.id.clone()).unwrap_or_default();
-    for Draft { id, traits, data } in drafts {
+    for Draft { id, traits, data, .. } in drafts.iter().filter(|draft| draft.is_kept) {
         recorder.record(Record::Invoked {
             id: id.clone(),
             batch: batch.clone(),
@@ -97,7 +102,8 @@ pub(crate) async fn publish(
     };
     let answer = post(http, &format!("http://{address}/events"), &body).await;
     let each = |record: &dyn Fn(String) -> Record| {
-        drafts.iter().for_each(|draft| recorder.record(record(draft.id.clone())));
+        let kept = drafts.iter().filter(|draft| draft.is_kept);
+        kept.for_each(|draft| recorder.record(record(draft.id.clone())));
     };
     match answer {
         Ok((200, answer)) => acknowledged(drafts, &answer, recorder),
@@ -121,7 +127,7 @@ pub(crate) async fn publish(
 
 fn acknowledged(drafts: &[Draft], answer: &Value, recorder: &Recorder) -> Outcome {
     let answers = answer.as_array().map_or_else(|| std::slice::from_ref(answer), Vec::as_slice);
-    for (index, Draft { id, .. }) in drafts.iter().enumerate() {
+    for (index, Draft { id, .. }) in drafts.iter().enumerate().filter(|(_, draft)| draft.is_kept) {
         let text = |name: &str| answers.get(index).and_then(|answer| answer.get(name)?.as_str());
         let duplicate = answers.get(index).and_then(|answer| answer.get("duplicate")?.as_bool());
         // An answer for another event would acknowledge what was not asked.

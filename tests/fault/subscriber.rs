@@ -1,6 +1,8 @@
 //! A consumer as PROTOCOL.md asks for one: it keeps the last cursor, and after every end of a connection resumes behind it.
 //!
 //! Invariants: what came is recorded before anything is done with it; it never asks for another place than its last one.
+//! Of an event that is not kept the cursor is recorded: everything kept up to there must have come, and going on from there is
+//! as good as from anywhere else.
 
 use crate::{
     history::{Filter, Record, Start, Traits, body_hash},
@@ -16,7 +18,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
 /// Codes after which asking again is senseless: the log is not the one that this consumer knows.
 const FINAL_CODES: [&str; 3] = ["CURSOR_AHEAD", "EPOCH_CHANGED", "CURSOR_INVALID"];
 const DOCUMENT: &str = "subscription($filter: EventFilter, $start: StartPosition) { \
-    events(filter: $filter, start: $start) { id type organizationId priority data } }";
+    events(filter: $filter, start: $start) { id type organizationId priority persist data } }";
 
 /// How a consumer speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +201,10 @@ impl Connection<'_> {
     }
 
     fn delivered(&mut self, event: &Value, cursor: Option<&str>) -> Option<End> {
+        if event["persist"] == false {
+            self.checkpoint(cursor);
+            return None;
+        }
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let (id, cursor) = (text("id"), cursor.unwrap_or_default().to_owned());
         let (client, connection) = self.names();

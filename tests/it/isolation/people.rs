@@ -195,6 +195,8 @@ impl World {
             event["id"] = id_of(place).into();
             event["agentId"] = id_of(place).into();
             event["data"] = json!({ "conn_id": id_of(place), "message": id_of(place) });
+            // Fences are kept: what is read to its end needs one.
+            event["persist"] = (place >= EVENTS || place % 4 > 0).into();
         }
         World { access, people, events: all }
     }
@@ -218,8 +220,13 @@ impl World {
         cursors
     }
 
-    pub(super) fn due(&self, person: &Person, ask: &Ask, from: usize) -> Vec<usize> {
-        (from..self.events.len()).filter(|place| person.is_due(ask, &self.events[*place])).collect()
+    /// The places of what is due to somebody who follows from the beginning, or who reads what is kept from a place on.
+    pub(super) fn due(&self, person: &Person, ask: &Ask, kept_from: Option<usize>) -> Vec<usize> {
+        let is_due = |place: &usize| {
+            let event = &self.events[*place];
+            (kept_from.is_none() || event["persist"] == true) && person.is_due(ask, event)
+        };
+        (kept_from.unwrap_or(0)..self.events.len()).filter(is_due).collect()
     }
 }
 

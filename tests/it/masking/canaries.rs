@@ -33,8 +33,26 @@ pub(super) fn canary(place: &str) -> String {
 
 /// [`texts`], checked.
 pub(super) fn events() -> Vec<NewEvent> {
+    checked(texts())
+}
+
+/// [`transient_texts`], checked.
+pub(super) fn transient_events() -> Vec<NewEvent> {
+    checked(transient_texts())
+}
+
+fn checked(texts: Vec<String>) -> Vec<NewEvent> {
     let event = |text: String| NewEvent::new(Draft::from_json(&text).unwrap(), &Limits::default()).unwrap();
-    texts().into_iter().map(event).collect()
+    texts.into_iter().map(event).collect()
+}
+
+/// As many as [`texts`] and like them, under other ids, delivered and not kept.
+pub(super) fn transient_texts() -> Vec<String> {
+    let passing = |text: String| {
+        let renamed = text.replacen(r#""id":"e"#, r#""id":"t"#, 1);
+        renamed.replacen('{', r#"{"persist":false,"#, 1)
+    };
+    texts().into_iter().map(passing).collect()
 }
 
 /// One event of each family that a form treats in its own way, and one with binary data.

@@ -12,6 +12,8 @@ const PATTERNS_OF_FENCE: [&str; 5] = ["task.*", "*.created", "task.created", "*.
 const PATTERNS: [&str; 5] = ["agent.log", "agent.*", "repo.*.completed", "x", "none.*"];
 const ORGANIZATIONS: [&str; 4] = ["o0", "o1", "o2", "o3"];
 const TASKS: [&str; 4] = ["t0", "t1", "t2", "t3"];
+/// The last character of the id of an event that is not kept.
+const TRANSIENT: char = '~';
 const PRIORITIES: [&str; 4] = ["LOW", "NORMAL", "HIGH", "CRITICAL"];
 
 /// An event to publish.
@@ -24,9 +26,17 @@ pub(crate) struct Fact {
     priority: &'static str,
 }
 
+/// Is it the id of an event that is delivered and not kept?
+pub(crate) fn is_transient(id: &str) -> bool {
+    id.ends_with(TRANSIENT)
+}
+
 impl Fact {
-    /// Any event.
-    pub(crate) fn random(random: &mut Random, id: String) -> Self {
+    /// Any event; one of a few is not kept, and its id says so.
+    pub(crate) fn random(random: &mut Random, mut id: String) -> Self {
+        if random.once_in(4) {
+            id.push(TRANSIENT);
+        }
         Fact {
             id,
             event_type: random.pick(&TYPES),
@@ -55,6 +65,7 @@ impl Fact {
             organization_id: Some(self.organization.to_owned()),
             task_id: self.task.map(str::to_owned),
             priority: Some(self.priority.to_owned()),
+            persist: Some(!is_transient(&self.id)),
             ..Draft::default()
         };
         NewEvent::new(draft, &Limits::default()).unwrap()

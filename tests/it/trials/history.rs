@@ -1,6 +1,9 @@
 //! What was published, as the acknowledgements tell it: the one truth that a trial is judged by.
 
-use super::{facts::Fact, random::Random};
+use super::{
+    facts::{Fact, is_transient},
+    random::Random,
+};
 use chrono::{DateTime, Utc};
 use fanfare::{
     auth::Principal,
@@ -8,7 +11,7 @@ use fanfare::{
     hub::Hub,
 };
 use std::{
-    collections::{BTreeMap, btree_map::Entry as Place},
+    collections::{BTreeMap, HashMap, btree_map::Entry as Place},
     sync::Mutex,
 };
 use tokio::sync::watch;
@@ -35,10 +38,27 @@ struct Progress {
     is_done: bool,
 }
 
+/// An acknowledged event that is not kept, and the last kept one before it.
+#[derive(Clone, Debug)]
+pub(crate) struct Passed {
+    pub(crate) fact: Fact,
+    pub(crate) offset: Offset,
+}
+
+/// Everything, once nothing more will come.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// The event at each offset from 1 on.
+    pub(crate) entries: Vec<Entry>,
+    /// By their ids.
+    pub(crate) passed: HashMap<String, Passed>,
+}
+
 /// Everything acknowledged so far.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     entries: Mutex<BTreeMap<Offset, Entry>>,
+    passed: Mutex<HashMap<String, Passed>>,
     progress: watch::Sender<Progress>,
     joined: watch::Sender<usize>,
 }
@@ -53,6 +73,12 @@ impl History {
         let count = {
             let mut entries = self.entries.lock().unwrap();
             for (fact, appended) in facts.into_iter().zip(appended) {
+                if is_transient(&fact.id) {
+                    assert!(!appended.duplicate, "what is not kept is not known again");
+                    let passed = Passed { fact, offset: appended.offset };
+                    self.passed.lock().unwrap().insert(passed.fact.id.clone(), passed);
+                    continue;
+                }
                 let place = entries.entry(appended.offset);
                 assert_eq!(matches!(place, Place::Occupied(_)), appended.duplicate, "one event, one offset");
                 place.or_insert(Entry { fact, asked_at, acknowledged_at });
@@ -62,7 +88,7 @@ impl History {
         self.progress.send_modify(|progress| progress.count = progress.count.max(count));
     }
 
-    /// Publishes random facts, as one of several publishers that go at full speed; some of them twice.
+    /// Publishes random facts, as one of several publishers that go at full speed; some of those that are kept twice.
     pub(crate) async fn publish_random(&self, hub: &Hub, name: String, count: usize, seed: u64) {
         let mut random = Random::new(seed);
         let mut number = 0;
@@ -74,8 +100,9 @@ impl History {
             number += size;
             let again = random.once_in(16).then(|| facts.clone());
             self.publish(hub, facts).await;
-            if let Some(facts) = again {
-                self.publish(hub, facts).await;
+            let again: Vec<_> = again.into_iter().flatten().filter(|fact| !is_transient(&fact.id)).collect();
+            if !again.is_empty() {
+                self.publish(hub, again).await;
             }
         }
     }
@@ -113,12 +140,13 @@ impl History {
         entries.iter().nth(chosen).map(|(offset, entry)| (*offset, entry.acknowledged_at))
     }
 
-    /// All of it, once nothing more will come: the event at each offset from 1 on.
-    pub(crate) fn whole(&self) -> Vec<Entry> {
+    /// All of it, once nothing more will come.
+    pub(crate) fn whole(&self) -> Whole {
         let entries = self.entries.lock().unwrap();
         let offsets: Vec<u64> = entries.keys().map(|offset| offset.get()).collect();
         assert_eq!(offsets, (1..=entries.len() as u64).collect::<Vec<_>>(), "offsets rise by one");
-        entries.values().cloned().collect()
+        let passed = self.passed.lock().unwrap().clone();
+        Whole { entries: entries.values().cloned().collect(), passed }
     }
 }
 

@@ -3,15 +3,18 @@
 use super::{
     client::{Start, Until, Visit},
     door::End,
-    facts::Wanted,
-    history::Entry,
+    facts::{Wanted, is_transient},
+    history::{Entry, Passed, Whole},
 };
 use chrono::{DateTime, Utc};
 use fanfare::{event::Offset, log::Bounds};
+use std::collections::{HashMap, HashSet};
 
 /// The history as one client should have seen it.
 pub(crate) struct Judge<'a> {
     history: &'a [Entry],
+    passed: &'a HashMap<String, Passed>,
+    wanted: &'a Wanted,
     /// The offsets of all events that it asked for, rising.
     matching: Vec<u64>,
     /// So many events may be gone already while the log shows its ends as they were before.
@@ -19,16 +22,22 @@ pub(crate) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(crate) fn new(history: &'a [Entry], wanted: &Wanted, vanishing: u64) -> Self {
+    pub(crate) fn new(whole: &'a Whole, wanted: &'a Wanted, vanishing: u64) -> Self {
+        let Whole { entries: history, passed } = whole;
         let numbered = (1..).zip(history);
         let matching = numbered.filter(|(_, entry)| wanted.includes(&entry.fact)).map(|(at, _)| at).collect();
-        Judge { history, matching, vanishing }
+        Judge { history, passed, wanted, matching, vanishing }
     }
 
     /// Were all visits right, one by one and as a whole?
     pub(crate) fn judge(&self, visits: &[Visit]) -> Result<(), String> {
         for (at, visit) in visits.iter().enumerate() {
             self.visit(visit).map_err(|wrong| format!("visit {at}: {wrong}\n{visit:?}"))?;
+        }
+        let mut seen = HashSet::new();
+        let all = visits.iter().flat_map(|visit| &visit.got).map(|(_, id)| id);
+        if let Some(again) = all.filter(|id| is_transient(id)).find(|id| !seen.insert(*id)) {
+            return Err(format!("{again} is not kept and came twice"));
         }
         match visits.last().map(|visit| &visit.until) {
             Some(Until::Fence) => Ok(()),
@@ -64,13 +73,22 @@ impl<'a> Judge<'a> {
         self.sequence(&visit.got, start, through)
     }
 
-    /// Is this every matching event after `start` up to `through`, once and in order, each as it was published?
+    /// Is this every matching event after `start` up to `through`, once and in order, each as it was published? Those that are
+    /// not kept may be missing, and what is there of them stands in its place.
     pub(crate) fn sequence(
         &self,
         got: &[(Offset, String)],
         start: Offset,
         through: Offset,
     ) -> Result<(), String> {
+        order(got)?;
+        let (passed, got): (Vec<_>, Vec<_>) = got.iter().cloned().partition(|(_, id)| is_transient(id));
+        let is_as_published = |(offset, id): &(Offset, String)| {
+            self.passed.get(id).is_some_and(|one| one.offset == *offset && self.wanted.includes(&one.fact))
+        };
+        if let Some(wrong) = passed.iter().find(|delivery| !is_as_published(delivery)) {
+            return Err(format!("{wrong:?} was not published there, or not asked for"));
+        }
         let expected = self.between(start.get(), through.get());
         let offsets: Vec<u64> = got.iter().map(|(offset, _)| offset.get()).collect();
         if offsets != expected {
@@ -140,6 +158,23 @@ impl<'a> Judge<'a> {
     fn count(&self, after: u64, through: u64) -> usize {
         self.between(after, through).len()
     }
+}
+
+/// Do offsets rise, with what is not kept behind the event at its offset, and the numbers of each publisher?
+fn order(got: &[(Offset, String)]) -> Result<(), String> {
+    let place = |(offset, id): &(Offset, String)| (*offset, is_transient(id));
+    if let Some(two) = got.windows(2).find(|two| place(&two[0]) > place(&two[1])) {
+        return Err(format!("{two:?} came in the wrong order"));
+    }
+    let mut last: HashMap<&str, u64> = HashMap::new();
+    for (_, id) in got {
+        let Some((publisher, number)) = id.trim_end_matches('~').rsplit_once('-') else { continue };
+        let number = number.parse().map_err(|error| format!("{id}: {error}"))?;
+        if last.insert(publisher, number).is_some_and(|before| before >= number) {
+            return Err(format!("{id} came after a later event of its publisher"));
+        }
+    }
+    Ok(())
 }
 
 /// The first whole millisecond that is not before a time; the log keeps whole ones.

@@ -16,7 +16,7 @@ mod snapshot;
 use crate::support::TestServer;
 use client::{Client, Start, Until, Visit};
 use door::{Door, Way};
-use facts::{Fact, Wanted};
+use facts::{Fact, Wanted, is_transient};
 use fanfare::{
     bus::{self, Bus},
     config::Store,
@@ -153,6 +153,7 @@ impl Summary {
             ("after", self.count(|visit| matches!(visit.asked, Start::After(_)))),
             ("left", self.count(|visit| matches!(visit.until, Until::Left(_)))),
             ("server gone", self.count(|visit| matches!(visit.until, Until::Gone))),
+            ("got what is not kept", self.count(|visit| visit.got.iter().any(|(_, id)| is_transient(id)))),
         ];
         let happened: Vec<_> = starts.iter().chain(own).collect();
         eprintln!("{} visits: {happened:?}", self.visits.len());
