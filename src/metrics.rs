@@ -3,11 +3,21 @@
 //! Invariants: no label ever holds an id, a name or a type of an event, so the number of series is fixed.
 
 use prometheus_client::{
-    encoding::text::encode,
-    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+    encoding::{EncodeMetric, MetricEncoder, text::encode},
+    metrics::{MetricType, counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry},
 };
-use std::{sync::Arc, time::Duration};
+use std::{
+    fmt::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// So much of something happens each second.
+pub type Rate = Gauge<f64, AtomicU64>;
 
 /// The counts of one server. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -30,6 +40,9 @@ macro_rules! counts {
                 Counts { registry, $($name,)* }
             }
         }
+
+        /// Each count: its name, its kind, and what it means.
+        const TABLE: &[(&str, &str, &str)] = &[$((stringify!($name), stringify!($kind), concat!($($doc),*)),)*];
     };
 }
 
@@ -89,11 +102,84 @@ counts! {
     audit_lost: Counter = Counter::default();
     /// Reads that met damage in the log and failed; anything but 0 calls for `fanfare log check`.
     log_damaged_reads: Gauge = Gauge::default();
+    /// Publish requests that wait for the log.
+    log_queue_requests: Gauge = Gauge::default();
+    /// Events in the log that the fan-out has not handed out yet, at the end of the last health interval.
+    fanout_lag_events: Gauge = Gauge::default();
+    /// Events that were logged each second, over the last health interval.
+    events_published_per_second: Rate = Rate::default();
+    /// Payloads that were put into mailboxes each second, over the last health interval.
+    events_delivered_per_second: Rate = Rate::default();
+    /// Events that the server published about itself.
+    self_events_published: Counter = Counter::default();
+    /// Events about the server itself that nobody got: more happened than may wait, or the log took none.
+    self_events_lost: Counter = Counter::default();
+    /// When the server started, in seconds since 1970.
+    start_time_seconds: Rate = since_1970();
+    /// Memory of the process that is in RAM; where the system tells it.
+    memory_resident_bytes: Reading = Reading::default();
+    /// Room that is left for the log on its disk; where there is one.
+    disk_free_bytes: Reading = Reading::default();
 }
 
 fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help.trim().trim_end_matches('.'), metric.clone());
     metric
+}
+
+fn since_1970() -> Rate {
+    let gauge = Rate::default();
+    gauge.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+    gauge
+}
+
+/// What not every system tells: unknown, and not in the text, until it is set. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Reading(Arc<AtomicU64>);
+
+impl Reading {
+    const UNKNOWN: u64 = u64::MAX;
+
+    /// It was looked at.
+    pub fn set(&self, value: Option<u64>) {
+        self.0.store(value.unwrap_or(Self::UNKNOWN), Ordering::Relaxed);
+    }
+
+    /// What it was the last time, if it is known.
+    pub fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|value| *value != Self::UNKNOWN)
+    }
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Reading(Arc::new(AtomicU64::new(Self::UNKNOWN)))
+    }
+}
+
+impl EncodeMetric for Reading {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.get().map_or(Ok(()), |value| encoder.encode_gauge(&value))
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+/// The counts as the table of the README.
+pub fn readme_table() -> String {
+    let mut out = String::from("| metric | kind | what |\n|---|---|---|\n");
+    for (name, kind, help) in TABLE {
+        let (end, kind) = match *kind {
+            "Counter" => ("_total", "counter"),
+            "Histogram" => ("", "histogram"),
+            _ => ("", "gauge"),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "| `fanfare_{name}{end}` | {kind} | {} |", help.trim());
+    }
+    out
 }
 
 impl Metrics {
@@ -170,5 +256,27 @@ mod tests {
         assert!(text.contains("fanfare_log_append_seconds_count 1\n"), "{text}");
         drop(open);
         assert!(metrics.text().contains("fanfare_connections_open 0\n"));
+    }
+
+    #[test]
+    fn what_the_system_does_not_tell_is_not_in_the_text() {
+        let metrics = Metrics::new();
+        metrics.memory_resident_bytes.set(Some(4_096));
+        let text = metrics.text();
+        assert!(text.contains("fanfare_memory_resident_bytes 4096\n"), "{text}");
+        assert!(!text.contains("\nfanfare_disk_free_bytes "), "{text}");
+        metrics.memory_resident_bytes.set(None);
+        assert!(!metrics.text().contains("\nfanfare_memory_resident_bytes "));
+    }
+
+    #[test]
+    fn the_table_has_every_count_under_the_name_that_is_in_the_text() {
+        let (table, text) = (readme_table(), Metrics::new().text());
+        let told: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(told.len(), TABLE.len());
+        for (name, kind) in told.iter().filter_map(|line| line.split_once(' ')) {
+            let end = if kind == "counter" { "_total" } else { "" };
+            assert!(table.contains(&format!("| `{name}{end}` | {kind} | ")), "{name} {kind}\n{table}");
+        }
     }
 }

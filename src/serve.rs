@@ -10,12 +10,19 @@ use crate::{
     hub::Hub,
     log::{Log, MemoryLog, OnCommit, OpenError, Secret, SqliteLog},
     metrics::Metrics,
-    platform::sample::SampleFeed,
+    platform::{
+        health::Pulse,
+        sample::SampleFeed,
+        self_events::{Announcer, SelfEvents},
+    },
     server::{self, App, Directory, Rooms},
     threads::Threads,
 };
-use std::{io, sync::Arc};
-use tokio::{net::TcpListener, task::JoinHandle};
+use std::{io, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+
+/// So long those who follow the server may take to hear that it stops, before their connections are closed.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
 
 /// Why a server ended before its time.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +56,9 @@ pub struct Server {
     directory: Directory,
     worker: JoinHandle<()>,
     app: App,
+    self_events: SelfEvents,
+    announcer: Announcer,
+    pulse: Pulse,
     demo: bool,
 }
 
@@ -63,7 +73,8 @@ impl Server {
         let options = config.auth_options(metrics.clone());
         let authority = Authority::new(auth::Options { mask_key, audit: audit.clone(), ..options })?;
         let hub = Hub::new(log, bus, metrics, config.event_limits());
-        let directory = Directory::default();
+        let (self_events, announcer) = SelfEvents::new(&hub, &config.self_events);
+        let directory = Directory::new(self_events.clone());
         let administration =
             Administration { authority: authority.clone(), connections: Arc::new(directory.clone()) };
         let schema = graphql::administered(hub.clone(), administration, &config.graphql_options());
@@ -77,10 +88,31 @@ impl Server {
             schema,
             authority: authority.clone(),
             directory: directory.clone(),
+            self_events: self_events.clone(),
             sockets: threads.sockets().clone(),
         };
-        let app = App::new(rooms, config.server_options(guard));
-        Ok(Server { threads, hub, fanout, authority, audit, directory, worker, app, demo: config.demo })
+        let pulse = Pulse {
+            hub: hub.clone(),
+            fanout: fanout.clone(),
+            audit: audit.clone(),
+            self_events: self_events.clone(),
+            interval: config.health_interval,
+        };
+        let (app, demo) = (App::new(rooms, config.server_options(guard)), config.demo);
+        Ok(Server {
+            threads,
+            hub,
+            fanout,
+            authority,
+            audit,
+            directory,
+            worker,
+            app,
+            self_events,
+            announcer,
+            pulse,
+            demo,
+        })
     }
 
     /// The pipeline, for programs that publish or follow from inside the process.
@@ -109,20 +141,22 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
-        let Server { threads, hub, audit, mut worker, app, demo, .. } = self;
+        let Server {
+            threads, hub, fanout, audit, mut worker, app, self_events, announcer, pulse, demo, ..
+        } = self;
         let sample = demo.then(|| tokio::spawn(publish_sample(hub.clone())));
+        let announcing = tokio::spawn(announcer.run());
+        let measuring = tokio::spawn(pulse.run());
+        self_events.daemon_started();
         let mut ended = Ok(());
         let stop = async {
             tokio::select! {
-                () = shutdown => {}
+                () = shutdown => farewell(&self_events, &fanout).await,
                 _ = &mut worker => ended = Err(ServeError::FanoutStopped),
             }
         };
         server::run(listener, app, stop).await;
-        if let Some(sample) = sample {
-            sample.abort();
-        }
-        worker.abort();
+        sample.iter().chain([&announcing, &measuring, &worker]).for_each(JoinHandle::abort);
         hub.close().await;
         threads.end().await;
         // Last, so that everything that still happened is in it.
@@ -138,6 +172,18 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     Server::open(&config)?.run(listener, shutdown).await
+}
+
+/// Tells those who follow the server that it stops, and returns when they have it before them.
+async fn farewell(self_events: &SelfEvents, fanout: &Fanout) {
+    let told = async {
+        if let Some(offset) = self_events.daemon_stopping().await {
+            fanout.until_delivered(offset).await;
+        }
+    };
+    if timeout(FAREWELL_MAX, told).await.is_err() {
+        tracing::warn!("not everybody who follows the server heard that it stops");
+    }
 }
 
 /// What happens is recorded where it is known who does it.

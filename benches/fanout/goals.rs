@@ -120,6 +120,7 @@ pub(crate) fn judge(rows: &[Row], lines: &[Line]) -> Vec<Judged> {
 
 const OURS: &str = "fanfare";
 const TOKENS: &str = "fanfare-tokens";
+const TELLING: &str = "fanfare-self-events";
 const DISK: &str = "fanfare-sqlite";
 const ONE: &str = "1 in flight";
 const SOME: &str = "64 in flight";
@@ -131,6 +132,10 @@ fn against(setting: &'static str, peer: &'static str) -> Found {
 
 fn of_anonymous(setting: &'static str) -> Found {
     Found::Ratio((setting, TOKENS, US_PER_DELIVERY), (setting, OURS, US_PER_DELIVERY))
+}
+
+fn of_silent(setting: &'static str) -> Found {
+    Found::Ratio((setting, TELLING, US_PER_DELIVERY), (setting, OURS, US_PER_DELIVERY))
 }
 
 const fn most(limit: f64) -> Option<Limit> {
@@ -162,6 +167,8 @@ fn fan_out_goals() -> Vec<Goal> {
         goal(identical, "256 in flight, of Redis's CPU", against(MANY, "redis"), most(1.0), most(0.8)),
         goal(identical, "1 in flight, of plain's CPU", against(ONE, "plain"), most(1.1), None),
         goal(identical, "1 in flight, of Redis's CPU", against(ONE, "redis"), None, most(1.0)),
+        goal(identical, "64 in flight, of the CPU without self events", of_silent(SOME), most(1.05), None),
+        goal(identical, "1 in flight, of the CPU without self events", of_silent(ONE), most(1.05), None),
         goal(Row::Authenticated, "64 in flight, of the anonymous CPU", of_anonymous(SOME), most(1.1), None),
         goal(Row::Authenticated, "256 in flight, of the anonymous CPU", of_anonymous(MANY), most(1.1), None),
         goal(Row::Authenticated, "1 in flight, of the anonymous CPU", of_anonymous(ONE), most(1.1), None),

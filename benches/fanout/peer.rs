@@ -61,7 +61,7 @@ pub(crate) enum Announced {
 }
 
 /// Every peer, by name.
-pub(crate) const ALL: [&dyn Peer; 10] = [
+pub(crate) const ALL: [&dyn Peer; 11] = [
     &BARE,
     &PLAIN,
     &NAIVE,
@@ -72,16 +72,22 @@ pub(crate) const ALL: [&dyn Peer; 10] = [
     &FANFARE,
     &FANFARE_SQLITE,
     &FANFARE_TOKENS,
+    &FANFARE_TELLING,
 ];
 
 /// Fanfare with its log in memory.
-pub(crate) const FANFARE: Fanfare = Fanfare { name: "fanfare", store: "memory", asks_who: false };
+pub(crate) const FANFARE: Fanfare =
+    Fanfare { name: "fanfare", store: "memory", self_events: "off", asks_who: false };
 /// Fanfare with its log on disk.
-pub(crate) const FANFARE_SQLITE: Fanfare =
-    Fanfare { name: "fanfare-sqlite", store: "sqlite", asks_who: false };
+pub(crate) const FANFARE_SQLITE: Fanfare = Fanfare { name: "fanfare-sqlite", store: "sqlite", ..FANFARE };
 /// Fanfare with its log in memory and with authentication: every connection has a token of its own.
-pub(crate) const FANFARE_TOKENS: Fanfare =
-    Fanfare { name: "fanfare-tokens", store: "memory", asks_who: true };
+pub(crate) const FANFARE_TOKENS: Fanfare = Fanfare { name: "fanfare-tokens", asks_who: true, ..FANFARE };
+/// Fanfare with its log in memory, telling everything about itself; nobody is due any of it.
+pub(crate) const FANFARE_TELLING: Fanfare = Fanfare {
+    name: "fanfare-self-events",
+    self_events: "presence,health,system,performance,graphql",
+    ..FANFARE
+};
 /// Writes to sockets and nothing else.
 pub(crate) const BARE: Example = Example { name: "bare", example: "bare_writes", slowness: 1 };
 /// axum with small buffers and one shared text.
@@ -101,6 +107,7 @@ pub(crate) const GRAPHQL_WS: NodeServer = NodeServer;
 pub(crate) struct Fanfare {
     name: &'static str,
     store: &'static str,
+    self_events: &'static str,
     asks_who: bool,
 }
 
@@ -120,8 +127,7 @@ impl Peer for Fanfare {
     fn launch(&self, place: &Place, data_dir: &Path) -> Result<Launch, Failure> {
         let mut arguments = words(&["serve", "--store", self.store, "--listen", "127.0.0.1:0", "--data-dir"]);
         arguments.push(data_dir.into());
-        // What is due is what the load publishes.
-        arguments.extend(words(&["--set", "self_events=off"]));
+        arguments.extend(words(&["--set", &format!("self_events={}", self.self_events)]));
         if self.asks_who {
             // Loopback has no account, but a principal has, and the one that publishes is not to be held back.
             let limits = ["operations_per_second", "publishes_per_second", "publish_bytes_per_second"];

@@ -12,7 +12,7 @@ mod publishing;
 
 use crate::{
     error::{Code, Refusal, excerpt},
-    event::{EventFilter, NewEvent, Rule, Rules, ScopeField},
+    event::{EventFilter, NewEvent, Rule, Rules, Scope, ScopeField},
 };
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -188,6 +188,22 @@ impl Grant {
         let fields: Vec<_> = ScopeField::ALL.into_iter().filter(is_common).filter_map(named).collect();
         // Those who share no field are together, but apart from those who publish everything.
         Some(if fields.is_empty() { "limited".into() } else { fields.join(" ").into() })
+    }
+
+    /// The ids that the grant fixes: in each field the one on which all its rules agree, those to read by and those to publish by.
+    /// A grant that reads or publishes everything fixes none.
+    pub fn fixed_scope(&self) -> Scope {
+        let mut scope = Scope::default();
+        if let (Reach::Within(read), Reach::Within(publish)) = (&self.0.read, &self.0.publish) {
+            let rules: Vec<&Rule> = read.iter().chain(publish.iter()).collect();
+            for field in ScopeField::ALL {
+                if let Some(id) = publishing::agreed(field, &rules) {
+                    // What a rule names as an id is one.
+                    let _ = scope.set(field, id);
+                }
+            }
+        }
+        scope
     }
 
     /// What may be read, on one line for people.

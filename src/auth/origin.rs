@@ -1,4 +1,4 @@
-//! Where somebody speaks from: whom the use is charged to, and where the deeds are recorded.
+//! Where somebody speaks from: whom the use is charged to, where the deeds are recorded, and in which request.
 //!
 //! Flow: the edge makes an [`Origin`] for a request or a connection and gives it to the principal; whoever works for the principal
 //! charges and records through it, so that each line of the audit has the peer and the connection.
@@ -29,12 +29,14 @@ pub struct Origin {
     /// What a trusted proxy says, where it is another address than the peer's.
     forwarded: Option<IpAddr>,
     connection: Option<u64>,
+    /// The request that is spoken in, by the id that came with it.
+    correlation_id: Option<Arc<str>>,
 }
 
 impl Origin {
     /// From this peer, whose use is charged to this account, if any, as long as nothing better is known.
     pub fn new(audit: Audit, peer: Option<SocketAddr>, account: Option<Arc<Account>>) -> Self {
-        Origin { audit, account, peer, forwarded: None, connection: None }
+        Origin { audit, account, peer, forwarded: None, connection: None, correlation_id: None }
     }
 
     /// The same for a client of a trusted proxy.
@@ -49,6 +51,18 @@ impl Origin {
     pub fn on_connection(mut self, number: u64) -> Self {
         self.connection = Some(number);
         self
+    }
+
+    /// The same in the request of this id.
+    #[must_use]
+    pub fn in_request(mut self, correlation_id: Arc<str>) -> Self {
+        self.correlation_id = Some(correlation_id);
+        self
+    }
+
+    /// The id that the request came with.
+    pub fn correlation_id(&self) -> Option<&Arc<str>> {
+        self.correlation_id.as_ref()
     }
 
     /// The account of the address; none where the address is not limited.
@@ -115,6 +129,20 @@ impl Principal {
     /// Where it speaks from.
     pub fn origin(&self) -> Option<&Arc<Origin>> {
         self.parts().origin.as_ref()
+    }
+
+    /// The same in the request of this id.
+    #[must_use]
+    pub fn in_request(self, correlation_id: Arc<str>) -> Self {
+        let nowhere = || Origin::new(Audit::off(), None, None);
+        let origin = self.origin().map_or_else(nowhere, |origin| Origin::clone(origin));
+        let account = self.parts().account.clone();
+        self.at(Arc::new(origin.in_request(correlation_id)), account)
+    }
+
+    /// The id that came with the request in which it speaks.
+    pub fn correlation_id(&self) -> Option<&Arc<str>> {
+        self.origin()?.correlation_id()
     }
 
     /// Records what it did.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::Refusal,
-    event::{EventFilter, NewEvent},
+    event::{EventFilter, NewEvent, Scope, ScopeField},
 };
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
@@ -181,6 +181,17 @@ impl Principal {
     /// What it sees of an event that it may read.
     pub fn view(&self) -> &View {
         &self.0.view
+    }
+
+    /// Whom an event about it concerns: the ids that its grant fixes, and its subject as the user if it has shown a credential.
+    /// So whoever may read what happens in its organization alone reads of it, and nobody whose grant is limited otherwise.
+    pub fn scope(&self) -> Scope {
+        let mut scope = self.grant().fixed_scope();
+        if *self.credential() != Credential::None {
+            // A subject that is no id, such as one with spaces, cannot be asked for.
+            let _ = scope.set(ScopeField::User, self.subject());
+        }
+        scope
     }
 
     /// When its credential ends: the moment of `exp` itself. A token that is accepted for one request in the leeway after it

@@ -101,6 +101,7 @@ impl Config {
             graphiql: self.graphiql,
             introspection: self.introspection,
             token_in_query: self.token_in_query,
+            slow_operation: self.slow_operation,
             github_webhook_secret: self
                 .github_webhook_secret
                 .as_ref()

@@ -112,6 +112,10 @@ settings! {
         "Publish a sample feed, marked as such by its source.";
     self_events: Vec<Family> = "presence,health,system,performance", SELF_EVENTS, None, ["FANFARE_SELF_EVENTS"],
         "Families of events that the server publishes about itself; graphql, which tells of every operation, is the one to choose.";
+    health_interval: Duration = "10s", Unit::Time(TICK, DAY), None, ["FANFARE_HEALTH_INTERVAL"],
+        "Time between two measurements of how the server does, for the metrics and for the event health.snapshot.";
+    slow_operation: Duration = "1s", Unit::Time(Duration::ZERO, DAY), None, ["FANFARE_SLOW_OPERATION"],
+        "Time from which on a GraphQL query or mutation is slow: then the event performance.slowOperation.detected says so.";
     github_webhook_secret: Option<Secret> = "", Unit::Secret, None, ["FANFARE_GITHUB_WEBHOOK_SECRET"],
         "Secret that GitHub signs its webhooks with; without it /webhooks/github refuses everything.";
     policy: Option<PathBuf> = "", Unit::Path, None, ["FANFARE_POLICY"],

@@ -168,6 +168,7 @@ impl NewEvent {
             subject: draft.subject.map(|subject| text(subject, "subject")).transpose()?.map(Into::into),
             scope,
             correlation_id: draft.correlation_id.map(Into::into),
+            correlation_is_inherited: false,
             priority: priority(draft.priority.as_deref())?,
             data: data(draft.data.as_deref(), draft.data_base64.is_some(), limits)?,
             data_base64: draft.data_base64.map(|data| base64_data(data, limits)).transpose()?,

@@ -86,6 +86,7 @@ pub struct NewEvent {
     subject: Option<Box<str>>,
     scope: Scope,
     correlation_id: Option<Box<str>>,
+    correlation_is_inherited: bool,
     priority: Priority,
     data: Json,
     data_base64: Option<Box<str>>,
@@ -145,6 +146,11 @@ impl NewEvent {
         self.correlation_id.as_deref()
     }
 
+    /// The same as its producer gave it. One that the event has of the request it came in is no part of its identity.
+    pub fn given_correlation_id(&self) -> Option<&str> {
+        self.correlation_id().filter(|_| !self.correlation_is_inherited)
+    }
+
     /// How urgent it is.
     pub fn priority(&self) -> Priority {
         self.priority
@@ -182,6 +188,14 @@ impl NewEvent {
             + self.data.as_str().len()
             + texts.into_iter().flatten().map(str::len).sum::<usize>()
             + self.attributes.iter().map(attribute).sum::<usize>()
+    }
+
+    /// The event as one of the request of this id, an id, where its producer does not say that it belongs to another one.
+    pub(crate) fn or_correlation_id(mut self, id: &str) -> Self {
+        if self.correlation_id.is_none() {
+            (self.correlation_id, self.correlation_is_inherited) = (Some(id.into()), true);
+        }
+        self
     }
 
     /// The event with this id in a scope field that its producer left out; what the producer gave stays. Fails with

@@ -31,6 +31,7 @@ impl NewEvent {
             subject: fields.subject,
             scope: fields.scope,
             correlation_id: fields.correlation_id,
+            correlation_is_inherited: self.correlation_is_inherited,
             priority: self.priority,
             data: fields.data,
             data_base64: fields.data_base64,

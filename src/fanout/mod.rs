@@ -32,7 +32,11 @@ use cache::PageCache;
 use registry::Registry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use subscription::Wanted;
-use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+};
 
 /// So many replays for each thread of the runtime hand over a page at the same time; more wait their turn, page by page.
 const REPLAYS_AT_ONCE: usize = 4;
@@ -59,6 +63,8 @@ struct Shared {
     hub: Hub,
     metrics: Metrics,
     registry: Mutex<Registry>,
+    /// The worker has delivered a step.
+    stepped: Notify,
     /// Whose turn it is to hand over a page of the past.
     replays: Semaphore,
     pages: PageCache,
@@ -73,7 +79,7 @@ impl Fanout {
         let registry = Mutex::new(Registry::new(head, metrics.clone()));
         let replays = Semaphore::new(REPLAYS_AT_ONCE * Handle::current().metrics().num_workers());
         let pages = PageCache::new(PAGES_BYTES_MAX);
-        let shared = Arc::new(Shared { hub, metrics, registry, replays, pages });
+        let shared = Arc::new(Shared { hub, metrics, registry, stepped: Notify::new(), replays, pages });
         let tail = shared.tail(head);
         let worker = runtime.spawn(worker::run(Arc::clone(&shared), tail));
         (Fanout(shared), worker)
@@ -100,6 +106,26 @@ impl Fanout {
             Some(after) => Subscription::replaying(&self.0, wanted, after),
             None => Subscription::live(&self.0, wanted),
         })
+    }
+
+    /// Every logged event up to here is in the mailboxes of those who follow live.
+    pub fn delivered(&self) -> Offset {
+        self.0.registry().delivered()
+    }
+
+    /// Waits until every logged event up to here is in the mailboxes of those who follow live.
+    ///
+    /// Cancel safety: yes.
+    pub async fn until_delivered(&self, offset: Offset) {
+        loop {
+            let mut stepped = std::pin::pin!(self.0.stepped.notified());
+            // From here on, so that a step after the look is not missed.
+            stepped.as_mut().enable();
+            if self.delivered() >= offset {
+                return;
+            }
+            stepped.await;
+        }
     }
 
     /// How many groups and members there are.

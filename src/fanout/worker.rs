@@ -60,6 +60,8 @@ async fn deliver(shared: &Shared, events: &[Arc<Event>]) {
     if let Some(last) = events.last() {
         registry.delivered_to(last.offset());
     }
+    drop(registry);
+    shared.stepped.notify_waiters();
 }
 
 async fn render_group(plan: &mut GroupPlan, step: &mut ShownStep<'_>, metrics: &Metrics) {

@@ -1,6 +1,7 @@
 //! Looking back: pages of history, single events, and how the server does.
 
 use super::{
+    Administration,
     administer::{self, Caller, ConnectionList, FollowingObject, only_admin},
     error::graphql_error,
     event::AnyEvent,
@@ -9,12 +10,14 @@ use super::{
     scalars::{Count, CursorText},
 };
 use crate::{
+    auth::Audit,
     error::Refusal,
     event::{Cursor, Event},
     hub::{History, HistoryRequest, Hub},
     log::Health,
+    platform::health::Snapshot,
 };
-use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use std::sync::Arc;
 
 /// An event of a page, with its cursor.
@@ -69,9 +72,27 @@ impl EventConnection {
     }
 }
 
-/// What the server has done since it started, and where its log stands.
+/// How the server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(remote = "crate::platform::health::Status")]
+pub(super) enum HealthStatus {
+    /// It does what it is for.
+    Healthy,
+    /// It does, but somebody should look at it.
+    Degraded,
+    /// It takes no publishes, or does not record what it must.
+    Unhealthy,
+}
+
+/// What the server has done since it started, how it does, and where its log stands.
 #[derive(Debug, SimpleObject)]
 pub(super) struct Stats {
+    /// How the server does, in a word.
+    status: HealthStatus,
+    /// Why it is not healthy, a sentence each.
+    reasons: Vec<&'static str>,
+    /// For so many seconds it has run.
+    uptime_seconds: Count,
     /// Events that were logged; repeats are not counted.
     published: Count,
     /// Events that were published with `persist: false`: delivered and not logged.
@@ -82,6 +103,10 @@ pub(super) struct Stats {
     refused: Count,
     /// Events that were handed to subscriptions.
     delivered: Count,
+    /// Events logged each second, over the last health interval.
+    published_per_second: f64,
+    /// Events handed to subscriptions each second, over the last health interval.
+    delivered_per_second: f64,
     /// Renderings of an event: one execution and encoding each, shared by all subscriptions of the same selection.
     executions: Count,
     /// Renderings that failed.
@@ -94,6 +119,16 @@ pub(super) struct Stats {
     replays: Count,
     /// Open WebSocket connections.
     connections: Count,
+    /// Open streaming responses.
+    streams: Count,
+    /// Publishes that wait for the log.
+    queue: Count,
+    /// Events in the log that had not been handed to those who follow live, at the end of the last health interval.
+    lag: Count,
+    /// Bytes of the process that are in RAM, at the end of the last health interval; null where the system does not tell.
+    memory_bytes: Option<Count>,
+    /// Bytes that were left for the log on its disk, at the end of the last health interval; null for a log without one.
+    disk_free_bytes: Option<Count>,
     /// The position before the earliest event that is still there: `start: {after}` with it gives everything.
     earliest: CursorText,
     /// The position of the last event.
@@ -105,23 +140,33 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    fn of(hub: &Hub) -> Self {
-        let (metrics, bounds) = (hub.metrics(), hub.bounds());
+    fn of(hub: &Hub, audit: &Audit) -> Self {
+        let (metrics, bounds, now) = (hub.metrics(), hub.bounds(), Snapshot::of(hub, audit));
         Stats {
-            published: Count(metrics.events_published.get()),
-            transient: Count(metrics.events_transient.get()),
+            status: now.status.into(),
+            reasons: now.reasons,
+            uptime_seconds: Count(now.uptime.as_secs()),
+            published: Count(now.published),
+            transient: Count(now.transient),
             duplicates: Count(metrics.events_duplicate.get()),
             refused: Count(metrics.publishes_refused.get()),
-            delivered: Count(metrics.events_delivered.get()),
+            delivered: Count(now.delivered),
+            published_per_second: now.published_per_second,
+            delivered_per_second: now.delivered_per_second,
             executions: Count(metrics.executions.get()),
             executions_failed: Count(metrics.renderings_failed.get()),
-            groups: metrics.groups_open.get().into(),
-            subscriptions: metrics.subscriptions_open.get().into(),
-            replays: metrics.replays_running.get().into(),
-            connections: metrics.connections_open.get().into(),
+            groups: Count(now.groups),
+            subscriptions: Count(now.subscriptions),
+            replays: Count(now.replays),
+            connections: Count(now.connections),
+            streams: Count(now.streams),
+            queue: Count(now.queue),
+            lag: Count(now.lag),
+            memory_bytes: now.memory.map(Count),
+            disk_free_bytes: now.disk_free.map(Count),
             earliest: hub.position(bounds.earliest.previous()).into(),
             head: hub.position(bounds.head).into(),
-            writable: hub.health() == Health::Writable,
+            writable: now.store == Health::Writable,
             version: super::VERSION,
         }
     }
@@ -162,11 +207,12 @@ impl Query {
         Ok(found.map_err(graphql_error)?.map(AnyEvent::from))
     }
 
-    /// What the server has done since it started, and where its log stands. For administrators.
+    /// What the server has done since it started, how it does, and where its log stands. For administrators.
     async fn stats(&self, ctx: &Context<'_>) -> Result<Stats> {
         only_admin(ctx)?;
         administer::record_read(ctx, "stats");
-        Ok(Stats::of(hub(ctx)))
+        let audit = ctx.data_opt::<Administration>().map_or_else(Audit::off, |own| own.authority.audit());
+        Ok(Stats::of(hub(ctx), &audit))
     }
 
     /// Who asks, and what that allows.

@@ -114,6 +114,15 @@ pub fn operation_kind(
     Ok(operation(document, operation_name)?.ty)
 }
 
+/// The name of the operation that would run; `None` for one without.
+pub fn operation_name<'d>(document: &'d ExecutableDocument, given: Option<&'d str>) -> Option<&'d str> {
+    match (&document.operations, given) {
+        (DocumentOperations::Single(_), _) => None,
+        (DocumentOperations::Multiple(_), Some(given)) => Some(given),
+        (DocumentOperations::Multiple(operations), None) => operations.keys().next().map(Name::as_str),
+    }
+}
+
 /// The variables of the operation that would run, with the defaults of those that were left out: async-graphql 8.0.0-rc.5 looks at
 /// given variables only when it resolves `@skip` and `@include`.
 ///

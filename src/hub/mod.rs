@@ -22,7 +22,8 @@ use crate::{
     log::{AppendError, Appended, Bounds, Health, Log, ReadError},
     metrics::Metrics,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// The most events of one publish request: above the commits that one push to GitHub can carry.
 pub const PUBLISH_EVENTS_MAX: usize = 4_096;
@@ -34,12 +35,13 @@ pub struct Hub {
     bus: Bus,
     metrics: Metrics,
     limits: Limits,
+    started: Instant,
 }
 
 impl Hub {
     /// The pipeline over a log that shows its commits to this bus.
     pub fn new(log: Arc<dyn Log>, bus: Bus, metrics: Metrics, limits: Limits) -> Self {
-        Hub { log, bus, metrics, limits }
+        Hub { log, bus, metrics, limits, started: Instant::now() }
     }
 
     /// Publishes events in their order, all or none, and answers once they are durable; transient ones once they are on their way. Fails with the grant's refusal,
@@ -86,7 +88,11 @@ impl Hub {
             let event = principal.admit(event).map_err(|refusal| refusal.with("index", index.to_string()))?;
             // An id that somebody else used must not be told from one that is free.
             let namespace = principal.grant().publish_namespace(&event);
-            Ok(event.in_namespace(namespace))
+            let event = event.in_namespace(namespace);
+            Ok(match principal.correlation_id() {
+                Some(id) => event.or_correlation_id(id),
+                None => event,
+            })
         };
         let admitted: Result<_, Refusal> = events.into_iter().enumerate().map(admit).collect();
         let refused = |refusal: &Refusal| principal.record(Entry::publish_refused(principal, refusal));
@@ -129,6 +135,11 @@ impl Hub {
         &self.metrics
     }
 
+    /// For how long it has been there.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// The ends of the log.
     pub fn bounds(&self) -> Bounds {
         self.log.bounds()
@@ -144,9 +155,35 @@ impl Hub {
         self.log.health()
     }
 
+    /// Ends once the log takes no more events for an I/O error; transient ones still pass.
+    ///
+    /// Cancel safety: yes.
+    pub async fn stopped(&self) {
+        self.log.stopped().await;
+    }
+
     /// How many reads have met damage in the log.
     pub fn damaged_reads(&self) -> u64 {
         self.log.damaged_reads()
+    }
+
+    /// How many bytes are left for the log on its disk, where that is known. Asks the file system, which may be slow.
+    pub fn disk_free(&self) -> Option<u64> {
+        self.log.disk_free()
+    }
+
+    /// The counts of this server, those of the log brought up to date: they are looked at, not counted.
+    pub fn looked_at(&self) -> &Metrics {
+        let (bounds, metrics) = (self.bounds(), &self.metrics);
+        for (gauge, value) in [
+            (&metrics.log_head, bounds.head.get()),
+            (&metrics.log_earliest, bounds.earliest.get()),
+            (&metrics.log_damaged_reads, self.damaged_reads()),
+            (&metrics.log_queue_requests, self.log.waiting() as u64),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        metrics
     }
 
     /// The identity of the log, which makes and opens every cursor.

@@ -145,6 +145,14 @@ impl Log for MemoryLog {
         self.writer.health()
     }
 
+    fn stopped(&self) -> BoxFuture<'static, ()> {
+        self.writer.stopped()
+    }
+
+    fn waiting(&self) -> usize {
+        self.writer.waiting()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         self.writer.close()
     }

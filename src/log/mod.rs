@@ -236,6 +236,18 @@ pub trait Log: Send + Sync + fmt::Debug {
         0
     }
 
+    /// Ends once the log takes no more events for an I/O error. Transient ones still pass.
+    fn stopped(&self) -> BoxFuture<'static, ()>;
+
+    /// How many appends wait for the writer. Cheap.
+    fn waiting(&self) -> usize;
+
+    /// How many bytes are left for it on its disk; `None` for a log without one, and where the system does not tell. Asks the
+    /// file system, which may be slow.
+    fn disk_free(&self) -> Option<u64> {
+        None
+    }
+
     /// Takes no more appends, commits what waits, and closes the store.
     ///
     /// Cancel safety: closing goes on.

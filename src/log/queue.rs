@@ -84,6 +84,11 @@ impl<T> Queue<T> {
         Ok(())
     }
 
+    /// How many requests wait.
+    pub(super) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// Takes all that waits, until a batch has its bounds. Waits for the first request, for ever or for so long.
     pub(super) fn take(&self, batch: Bounds, wait: Option<Duration>) -> Taken<T> {
         let mut inner = self.lock();

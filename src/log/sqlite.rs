@@ -97,6 +97,7 @@ impl Default for SqliteOptions {
 /// A log in a data directory.
 #[derive(Debug)]
 pub struct SqliteLog {
+    dir: PathBuf,
     writer: Writer,
     readers: Readers,
     scan_rows_max: usize,
@@ -116,7 +117,7 @@ impl SqliteLog {
         let readers = Readers::open(&directory, &options)?;
         let writer = Writer::start(store, options.writer, on_commit);
         let (scan_rows_max, damaged_reads) = (options.scan_rows_max.max(1), Arc::default());
-        Ok(SqliteLog { writer, readers, scan_rows_max, damaged_reads, secret, released })
+        Ok(SqliteLog { dir: options.dir, writer, readers, scan_rows_max, damaged_reads, secret, released })
     }
 
     /// The secret of the data directory.
@@ -182,6 +183,18 @@ impl Log for SqliteLog {
 
     fn damaged_reads(&self) -> u64 {
         self.damaged_reads.load(Ordering::Relaxed)
+    }
+
+    fn stopped(&self) -> BoxFuture<'static, ()> {
+        self.writer.stopped()
+    }
+
+    fn waiting(&self) -> usize {
+        self.writer.waiting()
+    }
+
+    fn disk_free(&self) -> Option<u64> {
+        directory::disk_free(&self.dir)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

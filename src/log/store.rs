@@ -99,7 +99,8 @@ pub(super) trait Transaction {
     fn commit(self) -> Result<Bounds, StoreError>;
 }
 
-/// Is it the same event published again? All that the producer gave counts; a time that the server filled in does not.
+/// Is it the same event published again? All that the producer gave counts; a time or a correlation id that the server filled
+/// in does not.
 pub(super) fn is_same_body(first: &NewEvent, again: &NewEvent) -> bool {
     let times_agree = first.time_is_given() == again.time_is_given()
         && (!first.time_is_given() || first.time() == again.time());
@@ -109,7 +110,7 @@ pub(super) fn is_same_body(first: &NewEvent, again: &NewEvent) -> bool {
         && first.event_type() == again.event_type()
         && first.subject() == again.subject()
         && first.scope() == again.scope()
-        && first.correlation_id() == again.correlation_id()
+        && first.given_correlation_id() == again.given_correlation_id()
         && first.priority() == again.priority()
         && first.data() == again.data()
         && first.data_base64() == again.data_base64()
@@ -135,7 +136,7 @@ pub(super) fn body_digest(event: &NewEvent) -> BodyDigest {
     for text in [event.id(), event.source(), event.event_type().as_str(), event.priority().name()] {
         put(Some(text));
     }
-    for text in [event.subject(), event.correlation_id(), event.data_base64()] {
+    for text in [event.subject(), event.given_correlation_id(), event.data_base64()] {
         put(text);
     }
     for field in ScopeField::ALL {

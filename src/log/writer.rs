@@ -27,6 +27,7 @@ use tokio::{
     sync::{oneshot, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Is told after each commit that logged something how many events it logged and how long it took; must not block.
 pub type OnAppend = Box<dyn Fn(usize, Duration) + Send>;
@@ -90,6 +91,8 @@ struct Shared {
     queue: Queue<Request>,
     /// Why the log takes no events any more; set once.
     stopped: OnceLock<String>,
+    /// Tells those who wait for it.
+    stopping: CancellationToken,
 }
 
 impl Shared {
@@ -113,6 +116,7 @@ impl Shared {
     fn stop(&self, reason: String) {
         if self.stopped.set(reason).is_ok() {
             tracing::error!(reason = self.stopped.get(), "the log takes no more events; reads go on");
+            self.stopping.cancel();
         }
     }
 
@@ -152,6 +156,7 @@ impl Writer {
                 bytes: options.queue_bytes_max,
             }),
             stopped: OnceLock::new(),
+            stopping: CancellationToken::new(),
         });
         let (ending, ended) = watch::channel(());
         let thread = Thread {
@@ -179,7 +184,7 @@ impl Writer {
     }
 
     fn enqueue(&self, events: Vec<NewEvent>) -> Result<oneshot::Receiver<Answer>, AppendError> {
-        if self.shared.stopped.get().is_some() {
+        if self.shared.stopped.get().is_some() && events.iter().any(NewEvent::is_persistent) {
             return Err(self.shared.stopped());
         }
         let bytes = events.iter().map(|event| EVENT_BYTES + data_bytes(event)).sum();
@@ -215,6 +220,16 @@ impl Writer {
             Some(_) => Health::ReadOnly,
             None => Health::Writable,
         }
+    }
+
+    /// As [`Log::stopped`](super::Log::stopped).
+    pub(super) fn stopped(&self) -> BoxFuture<'static, ()> {
+        Box::pin(self.shared.stopping.clone().cancelled_owned())
+    }
+
+    /// How many requests wait for the thread.
+    pub(super) fn waiting(&self) -> usize {
+        self.shared.queue.len()
     }
 
     /// Takes no more requests; the future ends when those that wait are committed and the store is closed.
@@ -307,36 +322,44 @@ impl<S: Store> Thread<S> {
         let (mut asked, answers): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|request| (request.events, request.answer)).unzip();
         if self.shared.stopped.get().is_some() {
-            return self.refuse(answers, || self.shared.stopped());
+            return self.answer_stopped(asked, answers);
         }
         // After a panic nothing of the store is used again but its closing, so a broken state cannot spread.
         match catch_unwind(AssertUnwindSafe(|| self.commit(&mut asked))) {
-            Ok(Ok(results)) => {
-                for (answer, result) in answers.into_iter().zip(results) {
-                    // Nobody may be waiting any more; the events stay.
-                    let _ = answer.send(result);
-                }
-            }
+            Ok(Ok(results)) => send(answers, results),
             Ok(Err(StoreError::Full)) => self.refuse(answers, || AppendError::Full),
             Ok(Err(StoreError::Busy)) => {
                 let waiting = answers.len();
                 self.refuse(answers, || AppendError::Busy { waiting });
             }
-            Ok(Err(StoreError::Failed { reason })) => {
-                self.shared.stop(reason);
-                self.refuse(answers, || self.shared.stopped());
-            }
-            Err(panic) => {
-                self.shared.stop(format!("its writer panicked: {}", panic_text(panic.as_ref())));
-                self.refuse(answers, || self.shared.stopped());
-            }
+            Ok(Err(StoreError::Failed { reason })) => self.stop(reason, answers),
+            Err(panic) => self.stop(format!("its writer panicked: {}", panic_text(panic.as_ref())), answers),
         }
     }
 
-    fn refuse(&self, answers: Vec<oneshot::Sender<Answer>>, error: impl Fn() -> AppendError) {
-        for answer in answers {
-            let _ = answer.send(Err(error()));
+    fn stop(&self, reason: String, answers: Vec<oneshot::Sender<Answer>>) {
+        self.shared.stop(reason);
+        self.refuse(answers, || self.shared.stopped());
+    }
+
+    /// Refuses what was to be logged. A request of transient events only needs no log, and is how those who follow hear that this
+    /// one has stopped.
+    fn answer_stopped(&mut self, mut asked: Vec<Vec<NewEvent>>, answers: Vec<oneshot::Sender<Answer>>) {
+        let last = self.shared.bounds().head;
+        let answer = |events: &Vec<NewEvent>| match events.iter().any(NewEvent::is_persistent) {
+            true => Err(self.shared.stopped()),
+            false => Ok(self.pass_on(events, last)),
+        };
+        let given: Vec<Answer> = asked.iter().map(answer).collect();
+        let batch = self.batch(&mut asked, &given);
+        if !batch.is_empty() {
+            (self.on_commit)(batch);
         }
+        send(answers, given);
+    }
+
+    fn refuse(&self, answers: Vec<oneshot::Sender<Answer>>, error: impl Fn() -> AppendError) {
+        send(answers, std::iter::repeat_with(|| Err(error())));
     }
 
     /// One transaction for all requests; then the new bounds, the observer, and what to answer.
@@ -400,6 +423,13 @@ impl<S: Store> Thread<S> {
         }
         transients.store(number, Ordering::Release);
         batch.into()
+    }
+}
+
+/// Answers all who wait. Some may not any more; their events stay.
+fn send(answers: Vec<oneshot::Sender<Answer>>, given: impl IntoIterator<Item = Answer>) {
+    for (answer, given) in answers.into_iter().zip(given) {
+        let _ = answer.send(given);
     }
 }
 

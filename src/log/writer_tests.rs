@@ -294,6 +294,21 @@ async fn the_first_failure_stops_appends_for_good_and_answers_all_who_wait() {
 }
 
 #[tokio::test]
+async fn a_log_that_has_stopped_says_so_once_and_lets_transient_events_pass() {
+    let subject = subject(WriterOptions::default());
+    let mut stopped = subject.writer.stopped();
+    assert!(stopped.as_mut().now_or_never().is_none());
+    subject.give(Step::FailToCommit(failed()));
+    assert!(subject.writer.append(vec![event("a", "/")]).await.is_err());
+    stopped.await;
+    let passed = subject.writer.append(vec![transient("b")]).await.unwrap();
+    assert_eq!((passed[0].offset, passed[0].duplicate), (Offset::ZERO, false));
+    assert!(subject.writer.append(vec![transient("c"), event("d", "/")]).await.is_err());
+    assert_eq!(*subject.seen.lock().unwrap(), [[0]]);
+    assert_eq!((subject.writer.health(), subject.writer.waiting()), (Health::ReadOnly, 0));
+}
+
+#[tokio::test]
 async fn a_full_disk_and_a_foreign_lock_refuse_and_the_next_append_may_succeed() {
     for at_commit in [false, true] {
         let mut subject = subject(WriterOptions::default());

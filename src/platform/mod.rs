@@ -1,3 +1,6 @@
-//! What an agent platform has beside its events; for now the sample feed that shows what such events look like.
+//! What an agent platform has beside its events: how the server does, what it has to say about itself, and the sample feed that
+//! shows what events look like.
 
+pub mod health;
 pub mod sample;
+pub mod self_events;

@@ -30,7 +30,10 @@ pub use replaced::with_replaced;
 pub use session::{Action, HELD_BYTES_MAX, Key, Options, Session};
 pub use streaming::{StreamForm, Streaming, Word};
 
-use crate::event::Json;
+use crate::{
+    error::{Code, Refusal},
+    event::{Json, check_id},
+};
 use serde_json::{Map, Value};
 use std::{borrow::Cow, fmt};
 
@@ -51,6 +54,19 @@ impl Operation {
     /// Does the client want to be told when the subscription can miss nothing any more (`extensions.ready`)?
     pub fn wants_ready(&self) -> bool {
         self.extensions.get("ready") == Some(&Value::Bool(true))
+    }
+
+    /// The request that it belongs to, as the client says (`extensions.correlationId`). Fails with `BAD_REQUEST` for what is no
+    /// id.
+    pub fn correlation_id(&self) -> Result<Option<&str>, Refusal> {
+        const FIELD: &str = "extensions.correlationId";
+        match self.extensions.get("correlationId") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(id)) => check_id(id, Code::BadRequest, FIELD).map(|()| Some(id.as_str())),
+            Some(other) => {
+                Err(Refusal::field(Code::BadRequest, FIELD, &other.to_string(), "a string, an id"))
+            }
+        }
     }
 
     /// About how many bytes it holds.
@@ -244,5 +260,21 @@ mod tests {
         };
         assert!(asks(r#"{"ready":true}"#));
         assert!(!asks("{}") && !asks(r#"{"ready":"true"}"#) && !asks(r#"{"ready":false}"#));
+    }
+
+    #[test]
+    fn an_operation_says_to_which_request_it_belongs_or_is_refused() {
+        let told = |text: &str| {
+            let extensions = serde_json::from_str(text).unwrap();
+            let operation = Operation { extensions, ..Operation::default() };
+            operation.correlation_id().map(|id| id.map(str::to_owned))
+        };
+        assert_eq!(told(r#"{"correlationId":"c-1"}"#), Ok(Some("c-1".to_owned())));
+        assert_eq!((told("{}"), told(r#"{"correlationId":null}"#)), (Ok(None), Ok(None)));
+        for wrong in [r#"{"correlationId":7}"#, r#"{"correlationId":"a b"}"#, r#"{"correlationId":""}"#] {
+            let refusal = told(wrong).unwrap_err();
+            assert_eq!(refusal.detail("field"), Some("extensions.correlationId"), "{wrong}");
+            assert_eq!(refusal.code, Code::BadRequest);
+        }
     }
 }

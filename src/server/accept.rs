@@ -7,6 +7,7 @@
 use super::{
     App,
     browser::Browser,
+    correlation::Correlation,
     door::{Admission, Door},
     turned_away::TurnedAway,
     write_deadline::WriteDeadline,
@@ -116,6 +117,10 @@ async fn serve(stream: TcpStream, router: Router, admission: Admission, terms: T
     let service = service_fn(move |mut request: Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(admission.clone());
+        let correlation = Correlation::of(request.headers());
+        if let Some(correlation) = &correlation {
+            request.extensions_mut().insert(correlation.clone());
+        }
         let (visit, refused) = browser.judge(&request);
         let answering = refused.is_none().then(|| router.call(request));
         async move {
@@ -123,7 +128,11 @@ async fn serve(stream: TcpStream, router: Router, admission: Admission, terms: T
                 Some(answering) => answering.await?,
                 None => refused.unwrap_or_default(),
             };
-            Ok::<_, Infallible>(visit.dress(answered))
+            let mut answered = visit.dress(answered);
+            if let Some(correlation) = correlation {
+                correlation.answer(&mut answered);
+            }
+            Ok::<_, Infallible>(answered)
         }
     });
     let stream = WriteDeadline::new(stream, terms.write_timeout, terms.cut);

@@ -55,15 +55,7 @@ async fn ready(State(app): State<App>) -> Response {
 async fn metrics(State(app): State<App>, parts: Parts) -> Result<Response, Problem> {
     let principal = credential::of_admin(&app, &parts).await?;
     principal.record(Entry::admin_read(&principal, "metrics"));
-    let (bounds, metrics) = (app.hub.bounds(), app.hub.metrics());
-    for (gauge, value) in [
-        (&metrics.log_head, bounds.head.get()),
-        (&metrics.log_earliest, bounds.earliest.get()),
-        (&metrics.log_damaged_reads, app.hub.damaged_reads()),
-    ] {
-        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-    }
-    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], app.hub.metrics().text()).into_response())
+    Ok(([(header::CONTENT_TYPE, OPENMETRICS)], app.hub.looked_at().text()).into_response())
 }
 
 /// What introspection would answer, for whom it would.

@@ -20,10 +20,10 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
 /// What our protocols' clients send.
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, last-event-id, x-graphql-event-stream-token, ce-id, ce-source, ce-specversion, ce-subject, \
-     ce-time, ce-type",
+    "authorization, content-type, last-event-id, traceparent, x-correlation-id, x-graphql-event-stream-token, ce-id, ce-source, \
+     ce-specversion, ce-subject, ce-time, ce-type",
 );
-const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after");
+const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, x-correlation-id");
 /// For so many seconds a browser need not ask again.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 

@@ -7,6 +7,7 @@
 
 use super::{
     App,
+    correlation::Correlation,
     door::Admission,
     problem::{Problem, status},
 };
@@ -133,15 +134,19 @@ impl App {
         };
         let (peer, address) = (admission.peer(), admission.address(&parts.headers));
         let origin = Origin::new(self.audit.clone(), Some(peer), admission.account(&parts.headers));
-        Arc::new(if address == peer.ip().to_canonical() { origin } else { origin.forwarded(address) })
+        let origin = if address == peer.ip().to_canonical() { origin } else { origin.forwarded(address) };
+        Arc::new(match parts.extensions.get::<Correlation>() {
+            Some(Correlation(id)) => origin.in_request(Arc::clone(id)),
+            None => origin,
+        })
     }
 
     /// Everybody, on a server without authentication.
     pub(super) fn everybody(&self, origin: &Arc<Origin>) -> Principal {
-        match origin.account() {
+        match (origin.account(), origin.correlation_id()) {
             // Neither charged nor recorded.
-            None => self.everybody.clone(),
-            Some(account) => self.everybody.clone().at(Arc::clone(origin), Some(Arc::clone(account))),
+            (None, None) => self.everybody.clone(),
+            (account, _) => self.everybody.clone().at(Arc::clone(origin), account.cloned()),
         }
     }
 

@@ -7,10 +7,11 @@
 //! Not here: what a connection does with an order (`socket`, `stream`), who may give one (`graphql`).
 
 use crate::{
-    auth::{Authority, Principal},
+    auth::{Authority, Credential, Principal},
     error::{Code, Refusal},
     fanout::Mailbox,
     graphql::{Connected, Connections, Following},
+    platform::self_events::{Connection, End, Reason, SelfEvents},
 };
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
@@ -28,8 +29,14 @@ const QUESTIONS_MAX: usize = 16;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The connections of a server. Cloning shares them.
-#[derive(Clone, Debug, Default)]
-pub struct Directory(Arc<Mutex<Listed>>);
+#[derive(Clone, Debug)]
+pub struct Directory(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    listed: Mutex<Listed>,
+    self_events: SelfEvents,
+}
 
 #[derive(Debug, Default)]
 struct Listed {
@@ -53,6 +60,8 @@ struct Entry {
 struct Desk {
     principal: Option<Principal>,
     orders: Orders,
+    /// How it ends, once that is known.
+    end: Option<End>,
 }
 
 /// What a connection is told.
@@ -78,6 +87,11 @@ pub(super) enum Question {
 }
 
 impl Directory {
+    /// Nobody yet; whoever comes and goes is told there.
+    pub fn new(self_events: SelfEvents) -> Self {
+        Directory(Arc::new(Shared { listed: Mutex::default(), self_events }))
+    }
+
     /// The number of a connection that is about to come; it is never given again.
     pub(super) fn number(&self) -> u64 {
         let mut listed = self.lock();
@@ -161,7 +175,14 @@ impl Directory {
 
     fn lock(&self) -> MutexGuard<'_, Listed> {
         // Entries are put in and taken out whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of whom nothing is told.
+impl Default for Directory {
+    fn default() -> Self {
+        Directory::new(SelfEvents::off())
     }
 }
 
@@ -183,6 +204,11 @@ impl Entry {
         }
     }
 
+    /// The connection as events tell of it.
+    fn connection<'a>(&self, principal: &'a Principal) -> Connection<'a> {
+        Connection { number: self.id, protocol: self.protocol, since: self.since, principal }
+    }
+
     fn desk(&self) -> MutexGuard<'_, Desk> {
         // Changed by single assignments only.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
@@ -202,9 +228,18 @@ impl Line {
         std::mem::take(&mut self.entry.desk().orders)
     }
 
-    /// The connection has said who it is.
+    /// The connection has said who it is. That is told the first time, and when somebody without a credential signs in.
     pub(super) fn identify(&self, principal: &Principal) {
-        self.entry.desk().principal = Some(principal.clone());
+        let known = self.entry.desk().principal.replace(principal.clone());
+        let is_signed_in = |one: &Principal| *one.credential() != Credential::None;
+        if known.is_none_or(|known| !is_signed_in(&known) && is_signed_in(principal)) {
+            self.directory.0.self_events.connection_established(&self.entry.connection(principal));
+        }
+    }
+
+    /// The connection is about to end in this way.
+    pub(super) fn ends(&self, end: End) {
+        self.entry.desk().end = Some(end);
     }
 
     /// Has the connection reviewed in its next turn: its principal is older than its line.
@@ -216,8 +251,16 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.directory.lock().connections.remove(&self.entry.id);
+        let mut desk = self.entry.desk();
         // Whoever still waits for an answer need not.
-        self.entry.desk().orders.questions.clear();
+        desk.orders.questions.clear();
+        let (principal, end) = (desk.principal.clone(), desk.end);
+        drop(desk);
+        // Nobody knows whose it was that never said so.
+        if let Some(principal) = principal {
+            let end = end.unwrap_or(End::of_stream(Reason::Gone));
+            self.directory.0.self_events.connection_closed(&self.entry.connection(&principal), end);
+        }
     }
 }
 

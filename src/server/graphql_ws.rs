@@ -8,6 +8,7 @@
 use super::{
     App,
     caller::Change,
+    course::Followed,
     credential::Visit,
     directory::unsubscribed,
     following::following,
@@ -18,7 +19,7 @@ use crate::{
     auth::{Principal, audit::Entry},
     error::{Code, Refusal},
     event::{Cursor, Json},
-    fanout::{Delivery, Key as MailKey, Mailbox, Run, Subscription},
+    fanout::{Delivery, Key as MailKey, Mailbox, Run},
     graphql::Following,
     protocol::{
         Action, CloseReason, Closing, Dialect, Key, Operation, Options as SessionOptions, Reply, Session,
@@ -46,7 +47,7 @@ pub(super) struct GraphqlSpeaker {
 #[derive(Debug)]
 struct Live {
     key: Key,
-    subscription: Subscription,
+    subscription: Followed,
     /// What stands before each payload.
     prefix: Box<str>,
 }
@@ -200,7 +201,7 @@ impl GraphqlSpeaker {
     }
 
     /// An operation has begun, or is over.
-    fn operated(&mut self, key: Key, begun: Begun, turn: &mut Turn<'_, Done>) -> Option<Subscription> {
+    fn operated(&mut self, key: Key, begun: Begun, turn: &mut Turn<'_, Done>) -> Option<Followed> {
         match begun {
             Begun::Live(subscription) => return Some(subscription),
             Begun::Refused(errors) => self.finish(key, Some(&errors), turn),
@@ -217,6 +218,9 @@ impl GraphqlSpeaker {
 
     /// The last words of a subscription that cannot go on.
     fn fail(&mut self, key: Key, refusal: Refusal, turn: &mut Turn<'_, Done>) {
+        if let Some(live) = self.at(key).ok().and_then(|at| self.live.get_mut(at)) {
+            live.subscription.course.failed(1);
+        }
         let mut errors = String::new();
         write_errors(&[refusal], &mut errors);
         self.finish(key, Some(&errors), turn);
@@ -233,13 +237,7 @@ impl GraphqlSpeaker {
         }
     }
 
-    fn begun_live(
-        &mut self,
-        key: Key,
-        subscription: Subscription,
-        wants_ready: bool,
-        turn: &mut Turn<'_, Done>,
-    ) {
+    fn begun_live(&mut self, key: Key, subscription: Followed, wants_ready: bool, turn: &mut Turn<'_, Done>) {
         // The client may have stopped it while it was starting; then it ends here.
         let Some(id) = self.session.id(key) else { return };
         let mut prefix = String::new();
@@ -297,6 +295,7 @@ impl Speaker for GraphqlSpeaker {
             && let Some(principal) = turn.caller().principal()
             && let Err(refusal) = subscription.readmit(principal)
         {
+            subscription.course.failed(1);
             self.fail(key, refusal, turn);
             return;
         }

@@ -12,6 +12,8 @@ mod assets;
 mod body;
 mod browser;
 mod caller;
+mod correlation;
+mod course;
 mod credential;
 mod delivery;
 mod directory;
@@ -50,6 +52,7 @@ use crate::{
     fanout::Fanout,
     graphql::{Documents, GuardOptions, Schema},
     hub::Hub,
+    platform::self_events::SelfEvents,
 };
 use axum::Router;
 use browser::Browser;
@@ -102,6 +105,8 @@ pub struct Options {
     pub introspection: Option<bool>,
     /// May a WebSocket or a stream be opened with its token in the query string?
     pub token_in_query: bool,
+    /// A query or mutation that takes so long is slow.
+    pub slow_operation: Duration,
     /// The secret of `/webhooks/github`; without one the path answers 404.
     pub github_webhook_secret: Option<Arc<str>>,
 }
@@ -127,6 +132,7 @@ impl Default for Options {
             graphiql: None,
             introspection: None,
             token_in_query: false,
+            slow_operation: Duration::from_secs(1),
             github_webhook_secret: None,
         }
     }
@@ -144,6 +150,8 @@ pub struct Rooms {
     pub authority: Authority,
     /// Lists who is connected.
     pub directory: Directory,
+    /// Where is told what happens.
+    pub self_events: SelfEvents,
     /// The runtime of WebSockets.
     pub sockets: Handle,
 }
@@ -158,7 +166,8 @@ impl Rooms {
     /// Rooms without authentication, all on the runtime that this is called on.
     pub fn open(hub: Hub, fanout: Fanout, schema: Schema) -> Self {
         let (authority, directory) = (Authority::open(), Directory::default());
-        Rooms { hub, fanout, schema, authority, directory, sockets: Handle::current() }
+        let (self_events, sockets) = (SelfEvents::off(), Handle::current());
+        Rooms { hub, fanout, schema, authority, directory, self_events, sockets }
     }
 }
 
@@ -178,6 +187,7 @@ pub struct Parts {
     /// The principal of everybody while there is no authentication.
     everybody: Principal,
     directory: Directory,
+    self_events: SelfEvents,
     options: Options,
     drain: CancellationToken,
     tracker: TaskTracker,
@@ -213,7 +223,7 @@ impl fmt::Debug for Parts {
 impl App {
     /// The server's parts together. Must be called on a tokio runtime.
     pub fn new(rooms: Rooms, options: Options) -> Self {
-        let Rooms { hub, fanout, schema, authority, directory, sockets } = rooms;
+        let Rooms { hub, fanout, schema, authority, directory, self_events, sockets } = rooms;
         let documents = Documents::new(options.guard.clone());
         let accounts = Accounts::new(options.limits.clone(), hub.metrics().limited.clone());
         let browser = Arc::new(Browser::new(&options.origins, authority.is_open()));
@@ -226,6 +236,7 @@ impl App {
             authority,
             everybody: Principal::anonymous(),
             directory,
+            self_events,
             options,
             drain: CancellationToken::new(),
             tracker: TaskTracker::new(),

@@ -5,7 +5,10 @@
 //! Invariants: no text reaches the parser but through the guard; a subscription's arguments are coerced by the executor itself,
 //! on the client's own document.
 
-use super::App;
+use super::{
+    App,
+    course::{Course, Followed},
+};
 use crate::{
     auth::Principal,
     error::{Code, Refusal},
@@ -34,7 +37,7 @@ pub(super) enum Begun {
     /// A query or a mutation: its response.
     Answered(String),
     /// A subscription that delivers into the mailbox.
-    Live(Subscription),
+    Live(Followed),
     /// Nothing was executed: a JSON array of errors.
     Refused(String),
 }
@@ -77,6 +80,17 @@ pub(super) enum Does {
     Subscribe,
 }
 
+impl Does {
+    /// The word for an operation that does this.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Does::Query => "query",
+            Does::Mutate => "mutation",
+            Does::Subscribe => "subscription",
+        }
+    }
+}
+
 /// An operation that passed the guard.
 #[derive(Debug)]
 pub(super) struct Admitted {
@@ -84,6 +98,7 @@ pub(super) struct Admitted {
     document: Arc<ExecutableDocument>,
     variables: Variables,
     operation: Operation,
+    correlation_id: Option<Arc<str>>,
 }
 
 impl Admitted {
@@ -100,6 +115,20 @@ impl Admitted {
             OperationType::Subscription => Does::Subscribe,
         }
     }
+
+    /// Who speaks, in the request that the operation says it belongs to.
+    fn spoken_by(&self, principal: &Principal) -> Principal {
+        match &self.correlation_id {
+            Some(id) => principal.clone().in_request(Arc::clone(id)),
+            None => principal.clone(),
+        }
+    }
+
+    /// What is told of it.
+    fn course(&self, app: &App, principal: &Principal) -> Course {
+        let name = selection::operation_name(&self.document, self.operation.operation_name.as_deref());
+        Course::of(app, principal, self.does(), name)
+    }
 }
 
 /// Lets a document in, or not.
@@ -113,7 +142,8 @@ pub(super) fn admit(app: &App, operation: Operation) -> Result<Admitted, Refusal
     let name = operation.operation_name.as_deref();
     let kind = selection::operation_kind(&document, name)?;
     let variables = selection::with_defaults(&document, name, variables)?;
-    Ok(Admitted { kind, document, variables, operation })
+    let correlation_id = operation.correlation_id()?.map(Arc::from);
+    Ok(Admitted { kind, document, variables, operation, correlation_id })
 }
 
 /// Begins whatever the operation is; a subscription delivers into the mailbox under the key.
@@ -130,7 +160,7 @@ pub(super) async fn begin(
     };
     if admitted.kind == OperationType::Subscription {
         return match subscribe(app, principal, admitted, None, (mailbox, key)).await {
-            Ok(subscription) => Begun::Live(subscription),
+            Ok(followed) => Begun::Live(followed),
             Err(not_begun) => Begun::Refused(not_begun.into_errors()),
         };
     }
@@ -149,10 +179,20 @@ pub(super) async fn subscribe(
     admitted: Admitted,
     resume: Option<Cursor>,
     at: (&Arc<Mailbox>, Key),
-) -> Result<Subscription, NotBegun> {
+) -> Result<Followed, NotBegun> {
+    let principal = admitted.spoken_by(principal);
+    let mut course = admitted.course(app, &principal);
     // A defect of a resolver costs this operation and nobody else.
-    let followed = AssertUnwindSafe(follow(app, principal, admitted, resume, at)).catch_unwind().await;
-    followed.unwrap_or_else(|_| Err(NotBegun::Refused(errors(&defect()))))
+    let followed = AssertUnwindSafe(follow(app, &principal, admitted, resume, at)).catch_unwind().await;
+    // Whoever follows what is told of operations is told of its own.
+    course.begins();
+    match followed.unwrap_or_else(|_| Err(NotBegun::Refused(errors(&defect())))) {
+        Ok(subscription) => Ok(Followed { subscription, course }),
+        Err(not_begun) => {
+            course.failed(1);
+            Err(not_begun)
+        }
+    }
 }
 
 /// Executes a query or mutation.
@@ -177,12 +217,16 @@ pub(super) fn not_executed(errors: &str) -> String {
 }
 
 async fn respond(app: &App, principal: &Principal, admitted: Admitted) -> Response {
-    let request = request(app, &admitted, principal);
+    let principal = admitted.spoken_by(principal);
+    let mut course = admitted.course(app, &principal);
+    course.begins();
+    let request = request(app, &admitted, &principal);
     // A defect of a resolver costs this operation and nobody else.
     let executed = AssertUnwindSafe(app.schema.execute(request)).catch_unwind().await;
     let mut response = executed.unwrap_or_else(|_| {
         Response::from_errors(vec![graphql_error(defect()).into_server_error(Pos::default())])
     });
+    course.failed(response.errors.len());
     response.errors.truncate(ERRORS_MAX);
     complete(&mut response.errors);
     response

@@ -10,6 +10,7 @@
 use super::{
     App,
     caller::{Caller, Change},
+    course::Followed,
     directory::{Line, unsubscribed},
     following::following,
     operation::{self, Admitted, NotBegun},
@@ -18,7 +19,7 @@ use crate::{
     auth::{Authority, Principal},
     error::{Code, Refusal},
     event::Cursor,
-    fanout::{Asked, Delivery, Form, Key, Mailbox, Run, Subscription},
+    fanout::{Asked, Delivery, Form, Key, Mailbox, Run},
     graphql::Following,
     hub::Hub,
     protocol::{StreamForm, Streaming, Word, with_replaced},
@@ -72,7 +73,7 @@ struct Running {
     /// The id as a JSON string.
     name: Box<str>,
     /// None while it begins.
-    subscription: Option<Subscription>,
+    subscription: Option<Followed>,
 }
 
 /// Why a response goes on.
@@ -190,7 +191,7 @@ impl Operations {
     /// The last words of an operation that cannot go on.
     fn fail(&self, state: &mut State, key: Key, refusal: Refusal) {
         let Some(running) = state.find(key) else { return };
-        let (refusal, name) = (running.with_position(&self.hub, refusal), running.name.clone());
+        let (refusal, name) = (running.failed(&self.hub, refusal), running.name.clone());
         self.form.write(&Word::Failed { id: &name, refusal: &refusal }, &mut state.waiting);
         state.remove(key);
         self.said.notify_one();
@@ -299,7 +300,7 @@ impl Operations {
                     }
                 }
                 Delivery::Ended(refusal) => {
-                    let refusal = running.with_position(&self.hub, refusal);
+                    let refusal = running.failed(&self.hub, refusal);
                     self.form.write(&Word::Failed { id: &running.name, refusal: &refusal }, out);
                     state.remove(key);
                 }
@@ -328,7 +329,7 @@ impl Operations {
     pub(super) fn position(&self) -> Cursor {
         let state = self.lock();
         let positions = state.running.iter().filter_map(|running| running.subscription.as_ref());
-        let least = positions.map(Subscription::position).min();
+        let least = positions.map(|followed| followed.position()).min();
         self.hub.position(least.unwrap_or_else(|| self.hub.bounds().head))
     }
 
@@ -372,9 +373,9 @@ fn words_bytes(delivery: &Delivery) -> usize {
 }
 
 impl State {
-    fn find(&self, key: Key) -> Option<&Running> {
+    fn find(&mut self, key: Key) -> Option<&mut Running> {
         let at = self.running.binary_search_by_key(&key, |running| running.key).ok()?;
-        self.running.get(at)
+        self.running.get_mut(at)
     }
 
     fn remove(&mut self, key: Key) {
@@ -384,7 +385,10 @@ impl State {
 
 impl Running {
     /// The refusal that ends it, with the place where it stopped.
-    fn with_position(&self, hub: &Hub, refusal: Refusal) -> Refusal {
+    fn failed(&mut self, hub: &Hub, refusal: Refusal) -> Refusal {
+        if let Some(subscription) = &mut self.subscription {
+            subscription.course.failed(1);
+        }
         match (&self.subscription, refusal.detail("cursor")) {
             (Some(subscription), None) => {
                 refusal.with("cursor", hub.position(subscription.position()).to_string())
@@ -426,7 +430,8 @@ impl Claim {
     pub(super) async fn follow(&self, app: &App, form: Arc<dyn Form>, asked: Asked) -> Begun<Refusal> {
         let Some((principal, generation)) = self.caller() else { return Begun::Stopped };
         let at = (&self.operations.mailbox, self.key);
-        self.begin(app.subscribe(&principal, form, asked, at), generation, false).await
+        let beginning = async { app.subscribe(&principal, form, asked, at).await.map(Followed::from) };
+        self.begin(beginning, generation, false).await
     }
 
     /// Puts in the one answer of what is over with it, unless it was stopped.
@@ -443,13 +448,14 @@ impl Claim {
 
     /// Where the subscription started, once it has begun.
     pub(super) fn start(&self) -> Option<Cursor> {
-        let start = self.operations.lock().find(self.key)?.subscription.as_ref().map(Subscription::start)?;
+        let start =
+            self.operations.lock().find(self.key)?.subscription.as_ref().map(|followed| followed.start())?;
         Some(self.operations.hub.position(start))
     }
 
     async fn begin<E>(
         &self,
-        beginning: impl Future<Output = Result<Subscription, E>>,
+        beginning: impl Future<Output = Result<Followed, E>>,
         generation: u32,
         wants_ready: bool,
     ) -> Begun<E> {
@@ -475,7 +481,7 @@ impl Claim {
         begun
     }
 
-    fn live(&self, state: &mut State, at: usize, subscription: Subscription, wants_ready: bool) {
+    fn live(&self, state: &mut State, at: usize, subscription: Followed, wants_ready: bool) {
         let Some(running) = state.running.get_mut(at) else { return };
         let start = self.operations.hub.position(subscription.start());
         running.subscription = Some(subscription);

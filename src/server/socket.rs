@@ -25,6 +25,7 @@ use crate::{
     fanout::{Delivery, Key, Mailbox},
     graphql::Following,
     metrics::Counted,
+    platform::self_events,
     protocol::{CloseReason, Closing},
 };
 use futures_util::task::AtomicWaker;
@@ -141,8 +142,20 @@ impl<D> Turn<'_, D> {
 enum End {
     /// Say this and go.
     Close(Closing),
+    /// The peer said goodbye, with this close code if it gave one.
+    Left(Option<u16>),
     /// The peer is gone.
     Gone,
+}
+
+impl From<&End> for self_events::End {
+    fn from(end: &End) -> Self {
+        match end {
+            End::Close(closing) => self_events::End::by_server(closing.code),
+            End::Left(code) => self_events::End::by_peer(*code),
+            End::Gone => self_events::End::broken_off(),
+        }
+    }
 }
 
 /// What the task that reads and the thread that writes payloads share.
@@ -176,6 +189,9 @@ pub(super) async fn run<S: Speaker + 'static>(
     let bell = app.deliveries.bell(outlet);
     let end = connection.converse(&bell).await;
     let talk = connection.lock().take();
+    if let Some(talk) = &talk {
+        talk.line.ends((&end).into());
+    }
     if let (End::Close(closing), Some(talk)) = (end, talk) {
         close(talk.wire, closing).await;
     }

@@ -19,6 +19,7 @@ use crate::{
     error::{Code, Refusal},
     event::Cursor,
     metrics::Counted,
+    platform::self_events::{End, Reason},
     protocol::{StreamForm, Streaming, Word},
 };
 use axum::{
@@ -178,6 +179,9 @@ impl EventStream {
         // A response of many operations waits for more of them.
         let waits = self.streaming == Streaming::GraphqlSseShared;
         self.is_over = self.operations.is_closed() || (!waits && self.operations.is_idle());
+        if self.is_over {
+            self.line.ends(End::of_stream(Reason::Completed));
+        }
     }
 
     /// Does what was ordered.
@@ -211,6 +215,7 @@ impl EventStream {
         self.operations.expel(refusal);
         self.take(out);
         self.is_over = true;
+        self.line.ends(End::of_stream(Reason::Refused));
     }
 
     /// The time without a word is over, or that of the caller's credential.
@@ -231,8 +236,15 @@ impl EventStream {
         self.form().write(&Word::Heartbeat { position: self.operations.position() }, out);
     }
 
+    /// What waits goes out first, the mailbox's budget at most.
     fn drained(&mut self, out: &mut String) {
+        let mut before = usize::MAX;
+        while out.len() != before && out.len() < self.app.options.mailbox_bytes_max {
+            before = out.len();
+            self.operations.take(out);
+        }
         self.is_over = true;
+        self.line.ends(End::of_stream(Reason::Draining));
         // Random bits of an id, so that not everybody comes back in the same moment.
         let spread = Duration::from_millis(uuid::Uuid::new_v4().as_u64_pair().1 % RETURN_PAUSE_SPREAD_MS);
         let (position, pause) = (self.operations.position(), RETURN_PAUSE_MIN + spread);

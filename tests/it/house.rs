@@ -16,8 +16,8 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("protocol", &["error", "event", "metrics"]),
     ("hub", &["auth", "log", "bus", "error", "event", "metrics"]),
     ("fanout", &["hub", "auth", "bus", "error", "event", "metrics"]),
-    ("graphql", &["fanout", "hub", "auth", "log", "error", "event", "metrics"]),
-    ("platform", &["fanout", "hub", "auth", "error", "event", "metrics"]),
+    ("platform", &["fanout", "hub", "auth", "log", "error", "event", "metrics"]),
+    ("graphql", &["platform", "fanout", "hub", "auth", "log", "error", "event", "metrics"]),
     ("ingest", &["error", "event", "metrics"]),
     (
         "server",
@@ -59,7 +59,7 @@ const AT_HOME: [(&str, &[&str]); 13] = [
             "graphql/",
         ],
     ),
-    ("std::fs", &["auth/", "log/", "config", "cli/", "main.rs"]),
+    ("std::fs", &["auth/", "log/", "platform/health/process.rs", "config", "cli/", "main.rs"]),
 ];
 
 const FILE_LINES_MAX: usize = 400;
@@ -215,6 +215,12 @@ fn readme() -> String {
 fn the_readme_lists_every_setting_as_it_is() {
     let table = fanfare::config::readme_table();
     assert!(readme().contains(table.trim()), "the settings in README.md should be:\n{table}");
+}
+
+#[test]
+fn the_readme_lists_every_metric_as_it_is() {
+    let table = fanfare::metrics::readme_table();
+    assert!(readme().contains(table.trim()), "the metrics in README.md should be:\n{table}");
 }
 
 #[test]

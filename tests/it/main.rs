@@ -42,6 +42,8 @@ mod resume;
 mod retention;
 /// JSON-RPC over POST and WebSocket.
 mod rpc;
+/// What a server says about itself.
+mod self_events;
 /// While connected: expiry, renewal, revocation, another policy.
 mod sessions;
 /// Connections: limits, slow readers, the end of the server.

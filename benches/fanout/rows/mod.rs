@@ -112,6 +112,7 @@ impl Row {
                 &peer::REDIS,
                 &peer::FANFARE,
                 &peer::FANFARE_SQLITE,
+                &peer::FANFARE_TELLING,
             ],
             Row::Authenticated => &[&peer::FANFARE, &peer::FANFARE_TOKENS],
             Row::Groups => &[&peer::NAIVE, &peer::NATS, &peer::REDIS, &peer::FANFARE],

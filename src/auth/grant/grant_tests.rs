@@ -265,3 +265,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_grant_fixes_an_id_on_which_all_its_rules_agree_those_to_read_and_those_to_publish() {
+    let cases = [
+        (json!([{ "types": ["task.*"], "organizationId": ["quant"] }]), json!([]), vec!["quant"]),
+        (json!([]), json!([{ "organizationId": ["quant"], "domainId": ["d"] }]), vec!["quant", "d"]),
+        (json!([{ "organizationId": ["quant"] }]), json!([{ "organizationId": ["quant"] }]), vec!["quant"]),
+        (json!([{ "organizationId": ["quant"] }]), json!([{ "organizationId": ["acme"] }]), vec![]),
+        (json!([{ "organizationId": ["quant", "acme"] }]), json!([]), vec![]),
+        (json!([{ "organizationId": ["quant"] }, { "types": ["status.*"] }]), json!([]), vec![]),
+        (json!([{ "organizationId": ["quant"] }]), json!([{}]), vec![]),
+        (json!([]), json!([]), vec![]),
+    ];
+    for (read, publish, expected) in cases {
+        let grant = Grant::new(rules(&read), rules(&publish), false).unwrap();
+        let scope = grant.fixed_scope();
+        assert_eq!(scope.iter().map(|(_, id)| id).collect::<Vec<_>>(), expected, "{read} {publish}");
+    }
+    assert_eq!(Grant::everything().fixed_scope(), Scope::default());
+}

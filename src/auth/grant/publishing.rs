@@ -28,7 +28,7 @@ fn is_contradicted(rule: &Rule, event: &NewEvent, field: ScopeField) -> bool {
 }
 
 /// The one id that each of these rules allows in a field.
-fn agreed<'a>(field: ScopeField, rules: &[&'a Rule]) -> Option<&'a str> {
+pub(super) fn agreed<'a>(field: ScopeField, rules: &[&'a Rule]) -> Option<&'a str> {
     let single = |rule: &&'a Rule| {
         let mut ids = rule.ids(field)?.iter();
         ids.next().filter(|_| ids.len() == 0)

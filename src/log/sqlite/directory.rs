@@ -246,3 +246,16 @@ fn keep_entries(path: &Path, is_new: bool) -> io::Result<()> {
 fn keep_entries(_path: &Path, _is_new: bool) -> io::Result<()> {
     Ok(())
 }
+
+/// How many bytes users other than the system's own may still write where the directory is.
+#[cfg(unix)]
+pub(super) fn disk_free(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
+/// Other systems are not asked.
+#[cfg(not(unix))]
+pub(super) fn disk_free(_path: &Path) -> Option<u64> {
+    None
+}

@@ -1,7 +1,7 @@
 //! An event as the bytes of its row, with a checksum over them and the offset, and back.
 //!
 //! Layout, little-endian: logged_at i64 (ms), time i64 (s), nanoseconds u32, marks u8 (bit 0: the producer gave the time; bits
-//! 1 and 2: priority), presence u16 (which of [`OPTIONAL`] follow), then texts, each after its length (u32): type, id, source,
+//! 1 and 2: priority; bit 3: the correlation id is that of the request), presence u16 (which of [`OPTIONAL`] follow), then texts, each after its length (u32): type, id, source,
 //! those present, data; at the end CRC-32C (u32) over the offset and all before.
 //! Invariants: bytes whose checksum is wrong never become an event.
 
@@ -20,6 +20,9 @@ const SUBJECT: usize = SCOPE + 1;
 const ATTRIBUTES: usize = SCOPE + 2;
 const BINARY: usize = SCOPE + 3;
 const NAMESPACE: usize = SCOPE + 4;
+
+/// The bit of the marks that says whose the correlation id is.
+const INHERITED: u8 = 3;
 
 /// What is wrong with the bytes of a row.
 pub(super) type Damage = String;
@@ -67,7 +70,10 @@ pub(super) fn write(out: &mut Vec<u8>, event: &NewEvent, place: Place) -> Result
     out.extend_from_slice(&place.logged_at.to_le_bytes());
     out.extend_from_slice(&event.time().timestamp().to_le_bytes());
     out.extend_from_slice(&event.time().timestamp_subsec_nanos().to_le_bytes());
-    out.push(u8::from(event.time_is_given()) | (event.priority() as u8) << 1);
+    let is_inherited = event.correlation_id() != event.given_correlation_id();
+    out.push(
+        u8::from(event.time_is_given()) | (event.priority() as u8) << 1 | u8::from(is_inherited) << INHERITED,
+    );
     let presence = optional.iter().rev().fold(0_u16, |bits, text| bits << 1 | u16::from(text.is_some()));
     out.extend_from_slice(&presence.to_le_bytes());
     let present = optional.into_iter().flatten();
@@ -202,6 +208,7 @@ impl<'a> Record<'a> {
             subject: self.optional(SUBJECT).map(Into::into),
             scope,
             correlation_id: self.optional(CORRELATION).map(Into::into),
+            correlation_is_inherited: self.marks >> INHERITED & 1 == 1,
             priority: self.priority()?,
             attributes: attributes.map_err(|error| error.to_string())?.unwrap_or_default(),
             data: Json::stored(self.data),

@@ -24,7 +24,8 @@ fn written(event: &NewEvent, offset: u64) -> Vec<u8> {
 #[test]
 fn an_event_survives_its_record_and_its_terms_are_the_same() {
     let bare = Draft { event_type: "a".to_owned(), ..Draft::default() };
-    for event in [whole(), NewEvent::new(bare, &Limits::default()).unwrap()] {
+    let bare = NewEvent::new(bare, &Limits::default()).unwrap();
+    for event in [whole(), bare.clone(), bare.or_correlation_id("c"), whole().or_correlation_id("other")] {
         let bytes = written(&event, 9);
         let record = Record::read(&bytes, 9).unwrap();
         let read = record.event(Epoch::new([7; 16]), 9).unwrap();

@@ -74,6 +74,8 @@ struct Data<'a> {
     status: Option<&'a RawValue>,
     #[serde(borrow)]
     message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    snapshot: Option<&'a RawValue>,
 }
 
 /// Appends the gateway's form of an event, the `params` of `gateway.event`: an object tagged by `type`. Families that the
@@ -97,7 +99,7 @@ pub fn write_gateway_event(event: &Event, out: &mut String) {
         push_string(out, &status);
     } else if family == Family::Health {
         out.push_str(r#"{"type":"Health","snapshot":"#);
-        out.push_str(json);
+        out.push_str(data.snapshot.map_or(json, RawValue::get));
     } else if family == Family::Agent {
         out.push_str(r#"{"type":"Agent","agent_id":"#);
         push_string(out, scope(ScopeField::Agent));
@@ -158,6 +160,10 @@ mod tests {
             (
                 json!({"type": "health.snapshot", "data": {"ok": true}}),
                 json!({"type": "Health", "snapshot": {"ok": true}}),
+            ),
+            (
+                json!({"type": "health.snapshot", "data": {"status": "healthy", "snapshot": {"queue": 0}}}),
+                json!({"type": "Health", "snapshot": {"queue": 0}}),
             ),
             (
                 json!({"type": "agent.status_changed", "agentId": "a1"}),

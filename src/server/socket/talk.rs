@@ -1,7 +1,7 @@
 //! A conversation over one WebSocket: what a peer, a job, an order or a clock leads to.
 //!
 //! Invariants: whoever calls holds the conversation's lock; nothing here waits; payloads are written only by the thread that
-//! writes, everything else is done by the task.
+//! writes, but for the last ones before the server stops; everything else is done by the task.
 
 use super::{Alarm, End, Speaker, Turn};
 use crate::{
@@ -35,7 +35,7 @@ pub(super) struct Talk<S: Speaker> {
     pub(super) wire: Wire,
     pub(super) speaker: S,
     mailbox: Arc<Mailbox>,
-    line: Line,
+    pub(super) line: Line,
     caller: Caller,
     jobs: Jobs<S::Done>,
     heard: Instant,
@@ -137,11 +137,29 @@ impl<S: Speaker> Talk<S> {
         (ended, has_more)
     }
 
+    /// Writes what waits when the connection is about to end, as far as the socket takes it: the mailbox's budget at most.
+    fn write_rest(&mut self) -> Option<End> {
+        let mut scratch = self.app.scratches.borrow();
+        let writes_max = self.app.options.mailbox_bytes_max / WRITE_BYTES_MAX + 1;
+        for _ in 0..writes_max {
+            let (ended, has_more) = match self.is_blocked {
+                true => (None, false),
+                false => self.write_payloads(&mut scratch),
+            };
+            scratch.empty();
+            if ended.is_some() || !has_more {
+                return ended;
+            }
+        }
+        None
+    }
+
     /// Does what was ordered.
     fn called(&mut self) -> Option<End> {
         let orders = self.line.orders();
         if orders.drains {
-            return Some(End::Close(self.speaker.closing(&CloseReason::Draining)));
+            let ended = self.write_rest();
+            return ended.or_else(|| Some(self.end(&CloseReason::Draining)));
         }
         if orders.ends {
             return Some(self.expel(&disconnected()));
@@ -189,9 +207,9 @@ impl<S: Speaker> Talk<S> {
             Some(Ok(Message::Binary(_))) => self.turn(Speaker::received_binary),
             // Pings are answered by the WebSocket layer.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
-            Some(Ok(Message::Close(_))) => {
+            Some(Ok(Message::Close(frame))) => {
                 self.wire.answer_close();
-                Some(End::Gone)
+                Some(End::Left(frame.map(|frame| frame.code.into())))
             }
             None => Some(End::Gone),
             Some(Err(error)) => Some(self.broken(&error)),
