@@ -102,7 +102,7 @@ fn acknowledged(body: &Value, ids: &[&str]) -> Option<Vec<Published>> {
         Some(Published {
             id: given.to_owned(),
             cursor: value.get("cursor")?.as_str()?.to_owned(),
-            duplicate: value.get("duplicate")?.as_bool()?,
+            duplicate: value.get("duplicate").and_then(Value::as_bool).unwrap_or_default(),
         })
     };
     list.iter().zip(ids).map(one).collect()

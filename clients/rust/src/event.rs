@@ -67,6 +67,8 @@ pub struct Event {
     correlation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<Priority>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    persist: Option<bool>,
     #[serde(skip_serializing_if = "Value::is_null")]
     data: Value,
     #[serde(skip_serializing_if = "Map::is_empty")]
@@ -105,6 +107,7 @@ impl Event {
             room_id: None,
             correlation_id: None,
             priority: None,
+            persist: None,
             data: Value::Null,
             attributes: Map::new(),
         }
@@ -152,6 +155,15 @@ impl Event {
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = Some(priority);
+        self
+    }
+
+    /// Whether it is kept in the log, as it is by default. One that is not kept goes out to those who follow right now, and goes
+    /// out again if an acknowledgement was lost; the acknowledgement says that the server took it, for it is on no disk. For what
+    /// nobody misses later, such as a tick of progress.
+    #[must_use]
+    pub fn persist(mut self, persist: bool) -> Self {
+        self.persist = Some(persist);
         self
     }
 
@@ -272,6 +284,13 @@ mod tests {
         assert_eq!(Uuid::parse_str(read.id()).unwrap().get_version_num(), 7);
         assert!(read.time_is_given());
         assert_eq!(event.clone().to_json("/"), event.to_json("/"));
+    }
+
+    #[test]
+    fn an_event_is_kept_unless_it_says_otherwise() {
+        let event = Event::new("task.progress");
+        assert!(read(&event).is_persistent() && read(&event.clone().persist(true)).is_persistent());
+        assert!(!read(&event.persist(false)).is_persistent());
     }
 
     #[test]
