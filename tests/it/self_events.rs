@@ -1,6 +1,8 @@
 //! What a server says about itself: each event arrives at a real subscriber as the object of its family, with numbers that are
 //! right; families that are off are silent; nothing that is told is the cause of more.
 
+/// How the server does: snapshots, `stats` and metrics say the same.
+mod health;
 /// Whom it is told to: tenants see their own, and nobody sees a secret.
 mod privacy;
 
@@ -132,51 +134,6 @@ async fn the_beginning_is_history_and_the_end_comes_before_the_connections_are_c
         assert_eq!(event["type"], kept);
     }
     socket.close().await;
-}
-
-#[tokio::test]
-async fn a_snapshot_of_health_has_the_numbers_that_the_server_has() {
-    let server = telling_with(&[Family::Health], |config| config.health_interval = Duration::from_millis(50));
-    let mut socket = Socket::graphql(&server).await;
-    socket.subscribe("a", "subscription { health { __typename type persist status snapshot data } }").await;
-    server.tasks(0..3).await;
-    let event = loop {
-        let event = socket.data("a").await["health"].clone();
-        assert_eq!(
-            (&event["__typename"], &event["type"]),
-            (&json!("HealthEvent"), &json!("health.snapshot"))
-        );
-        if event["snapshot"]["published"] == 3 {
-            break event;
-        }
-    };
-    assert_eq!((&event["status"], &event["persist"]), (&json!("healthy"), &json!(false)));
-    let snapshot = &event["snapshot"];
-    assert_eq!((&event["data"]["snapshot"], &snapshot["status"]), (snapshot, &json!("healthy")));
-    assert_eq!((&snapshot["connections"], &snapshot["streams"]), (&json!(1), &json!(0)));
-    assert_eq!((&snapshot["subscriptions"], &snapshot["groups"]), (&json!(1), &json!(1)));
-    assert_eq!((&snapshot["store"], &snapshot["reasons"]), (&json!("writable"), &json!([])));
-    assert_eq!((&snapshot["replays"], &snapshot["diskFreeBytes"]), (&json!(0), &Value::Null));
-    assert!(cfg!(not(target_os = "linux")) || snapshot["memoryBytes"].as_u64().unwrap() > 1 << 20);
-    let query = "{ stats { status reasons uptimeSeconds published transient delivered publishedPerSecond \
-                 deliveredPerSecond groups subscriptions replays connections streams queue lag memoryBytes diskFreeBytes } }";
-    let stats = server.graphql(query, json!({})).await["data"]["stats"].clone();
-    for (name, value) in stats.as_object().unwrap() {
-        assert!(snapshot.get(name).is_some(), "{name} is in stats only");
-        if ["connections", "streams", "subscriptions", "groups", "published", "diskFreeBytes"]
-            .contains(&&**name)
-        {
-            assert_eq!(*value, snapshot[name], "{name}");
-        }
-    }
-    assert_eq!(stats["status"], "HEALTHY");
-
-    let mut gateway = Socket::connect(&server, "/rpc", None).await;
-    let message = gateway.json().await;
-    assert_eq!((&message["method"], &message["params"]["type"]), (&json!("gateway.event"), &json!("Health")));
-    assert_eq!(message["params"]["snapshot"]["status"], "healthy", "{message}");
-    socket.close().await;
-    gateway.close().await;
 }
 
 const GRAPHQL: &str =
@@ -359,27 +316,6 @@ async fn a_family_that_is_off_is_silent_and_each_can_be_on_alone() {
         }
         watching.close().await;
     }
-}
-
-#[tokio::test]
-async fn the_numbers_of_the_server_are_metrics() {
-    let server = telling_with(&[Family::Health], |config| config.health_interval = Duration::from_millis(20));
-    server.tasks(0..2).await;
-    let value = async |name: &str| {
-        let (_, text) = sent(request(&server, Method::GET, "/metrics")).await;
-        let prefix = format!("fanfare_{name} ");
-        let line =
-            text.as_str().unwrap().lines().find_map(|line| line.strip_prefix(&prefix).map(str::to_owned));
-        line.map(|value| value.parse::<f64>().unwrap())
-    };
-    while value("self_events_published_total").await < Some(1.0) {}
-    assert_eq!(value("events_published_total").await, Some(2.0));
-    assert_eq!(value("self_events_lost_total").await, Some(0.0));
-    // The next snapshot may be waiting just now.
-    assert!(value("log_queue_requests").await <= Some(1.0) && value("log_queue_requests").await.is_some());
-    assert_eq!(value("disk_free_bytes").await, None, "a log in memory has no disk");
-    assert!(cfg!(not(target_os = "linux")) || value("memory_resident_bytes").await > Some(1e6));
-    assert!(value("start_time_seconds").await > Some(1.7e9));
 }
 
 #[tokio::test]

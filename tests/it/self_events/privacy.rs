@@ -138,7 +138,9 @@ async fn a_tenant_is_told_of_its_own_only() {
             assert!(!event.to_string().contains(other), "{event}");
         }
     }
-    let told = told(&mut watching[2]).await;
+    let mut told = told(&mut watching[2]).await;
+    // It may come before or after somebody watches.
+    told.retain(|event| event["type"] != "system.daemon_started");
     let mut all = BTreeSet::from(KINDS);
     all.insert("health.snapshot");
     assert_eq!(kinds(&told), all);
