@@ -4,6 +4,7 @@
 //! publish and each live event; they have threads of their own, between which the system divides the cores.
 //! Not here: the threads that write payloads (`server/delivery.rs`), the log's writer (`log`).
 
+use crate::fanout::way;
 use std::{io, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -18,7 +19,11 @@ const END_MAX: Duration = Duration::from_secs(1);
 /// A runtime as a server wants it: fair when thousands of sockets want something at once.
 pub fn runtime_builder() -> Builder {
     let mut builder = Builder::new_multi_thread();
-    builder.max_io_events_per_tick(SOCKETS_AT_ONCE).global_queue_interval(SHARED_QUEUE_INTERVAL).enable_all();
+    builder
+        .max_io_events_per_tick(SOCKETS_AT_ONCE)
+        .global_queue_interval(SHARED_QUEUE_INTERVAL)
+        .on_thread_unpark(way::woke)
+        .enable_all();
     builder
 }
 

@@ -1,4 +1,4 @@
-//! Clients in a process of their own: the bench starts itself once more, with the lowest priority.
+//! Clients in a process of their own: the bench starts itself once more, for when nobody else wants the core.
 //!
 //! Flow: the child connects all clients and says so; when it is told, all resume at once; when each has everything that it
 //! had missed, the child says how long that took. Lines of JSON on its standard streams.
@@ -61,8 +61,9 @@ impl Crowd {
     pub(crate) async fn gather(task: &Task) -> Result<Self, Failure> {
         let exe = env::current_exe().map_err(Failure::during("finding this program"))?;
         let task = serde_json::to_string(task).map_err(|error| Failure::Crowd(error.to_string()))?;
-        let mut child = Command::new("nice")
-            .args(["-n", "19"])
+        // To be nice is not enough: whoever is idle (sched(7)) gives way the moment that another wakes.
+        let mut child = Command::new("chrt")
+            .args(["--idle", "0"])
             .arg(exe)
             .args(["--crowd", &task])
             .stdin(Stdio::piped())

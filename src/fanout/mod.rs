@@ -14,6 +14,7 @@ mod payload;
 mod plan;
 mod registry;
 mod subscription;
+pub(crate) mod way;
 mod worker;
 
 pub use form::{EventForm, Form, RenderFuture, Renderer};

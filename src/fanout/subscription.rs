@@ -10,6 +10,7 @@ use super::{
     cache::{PageKey, RenderedPage, Shown},
     mailbox::{Key, Mailbox},
     registry::{Joining, Seat},
+    way::give_way,
     worker::render,
 };
 use crate::{
@@ -326,6 +327,7 @@ async fn make_page(
     for event in read.events.iter().filter(|event| event.offset() <= through) {
         let shown = inner.wanted.view.show(event);
         payloads.push(render(&*inner.wanted.form, renderer, &shown, &inner.shared.metrics).await);
+        give_way();
     }
     let run = (!payloads.is_empty()).then(|| Run::new(payloads));
     Ok(RenderedPage { run, through, is_last: read.is_last })

@@ -18,6 +18,7 @@ use crate::{
         limits::{Key, Seat},
     },
     error::{Code, Refusal},
+    fanout::way::give_way,
     protocol::{Token, two_credentials},
 };
 use axum::{
@@ -162,10 +163,20 @@ impl App {
         if self.authority.is_open() {
             return Ok(self.everybody(origin));
         }
-        let trial = origin.trial(token.is_some())?;
-        let known = self.authority.authenticate(token.map(Token::as_str)).await;
-        trial.ends(known.as_ref().map(|_| ()));
-        known.map(|principal| self.placed(origin, principal))
+        let known = async {
+            let trial = origin.trial(token.is_some())?;
+            let known = self.authority.authenticate(token.map(Token::as_str)).await;
+            trial.ends(known.as_ref().map(|_| ()));
+            known
+        };
+        match known.await {
+            Ok(principal) => Ok(self.placed(origin, principal)),
+            Err(refusal) => {
+                // Whoever guesses does so again at once.
+                give_way();
+                Err(refusal)
+            }
+        }
     }
 
     /// Who somebody without a credential is, where nobody has been asked for one yet.

@@ -7,6 +7,7 @@
 //! Not here: deadlines and what is said (`socket`).
 
 use super::meter::{FRAGMENTS_MAX, Flood, Meter};
+use crate::fanout::way::give_way;
 use axum::http::header::HeaderValue;
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -343,6 +344,7 @@ impl Wire {
                 Ok(count) => {
                     self.discarded += count;
                     budget.made_progress();
+                    give_way();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if ready!(self.stream.poll_read_ready(context)).is_err() {

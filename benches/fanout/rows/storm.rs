@@ -2,8 +2,8 @@
 //!
 //! Flow: the clients connect and wait; the live ones are measured; the clients resume and the live ones are measured until
 //! the last client has everything.
-//! Invariants: each client gets each event it had missed, once and in order; the clients live in a process of their own with
-//! the lowest priority, so that they slow the server down and not the measuring.
+//! Invariants: each client gets each event it had missed, once and in order; the clients live in a process of their own, on
+//! the core of the load when nobody else wants it, so that they slow the server down and not the measuring.
 
 use super::{Stage, delivered};
 use crate::{

@@ -6,7 +6,7 @@
 use super::{Alarm, End, Speaker, Turn};
 use crate::{
     error::{Code, Refusal},
-    fanout::Mailbox,
+    fanout::{Mailbox, way::give_way},
     protocol::CloseReason,
     server::{
         App,
@@ -104,6 +104,7 @@ impl<S: Speaker> Talk<S> {
             if let Some(end) = ended {
                 return Poll::Ready(end);
             }
+            give_way();
         }
     }
 
