@@ -163,6 +163,11 @@ impl Principal {
         &self.0.subject
     }
 
+    /// The name of whoever has shown a credential; without one nobody is signed in.
+    pub fn signed_in(&self) -> Option<&str> {
+        (self.0.credential != Credential::None).then(|| self.subject())
+    }
+
     /// The names of its roles, sorted, those included that the policy does not know.
     pub fn roles(&self) -> &[Box<str>] {
         &self.0.roles

@@ -31,7 +31,7 @@ impl Caller {
 
     /// Was a credential sent?
     async fn signed_in(&self) -> bool {
-        *self.0.credential() != Credential::None
+        self.0.signed_in().is_some()
     }
 
     /// May this caller see and end what belongs to others?

@@ -13,6 +13,7 @@ pub mod selection;
 
 mod administer;
 mod administration;
+mod chat;
 mod documents;
 mod draft;
 mod event;

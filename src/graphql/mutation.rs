@@ -2,6 +2,7 @@
 
 use super::{
     administer::{self, RevocationInput},
+    chat::ChatMutation,
     draft::{NewEventInput, at_index},
     error::graphql_error,
     hub, principal,
@@ -39,17 +40,19 @@ pub struct Mutation;
 /// What changes something.
 #[Object]
 impl Mutation {
+    #[graphql(flatten)]
+    async fn chat(&self) -> ChatMutation {
+        ChatMutation
+    }
+
     /// Publishes an event and answers once it is on stable storage.
     async fn publish(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The event.")] event: NewEventInput,
     ) -> Result<Published> {
-        let hub = hub(ctx);
-        let event = event.check(hub.limits()).map_err(graphql_error)?;
-        let mut published = append(ctx, hub, vec![event]).await.map_err(graphql_error)?;
-        let missing = || graphql_error(Refusal::new(Code::Internal, "the log gave no answer for the event"));
-        published.pop().ok_or_else(missing)
+        let event = event.check(hub(ctx).limits()).map_err(graphql_error)?;
+        publish_one(ctx, event).await.map_err(graphql_error)
     }
 
     /// Ends a connection; true if there was one of this id. For administrators.
@@ -107,6 +110,12 @@ impl Mutation {
             })
         })
     }
+}
+
+/// Publishes an event for the caller. Fails as [`Hub::publish`] does.
+pub(super) async fn publish_one(ctx: &Context<'_>, event: NewEvent) -> Result<Published, Refusal> {
+    let mut published = append(ctx, hub(ctx), vec![event]).await?;
+    published.pop().ok_or_else(|| Refusal::new(Code::Internal, "the log gave no answer for the event"))
 }
 
 async fn append(ctx: &Context<'_>, hub: &Hub, events: Vec<NewEvent>) -> Result<Vec<Published>, Refusal> {

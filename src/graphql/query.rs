@@ -3,6 +3,7 @@
 use super::{
     Administration,
     administer::{self, Caller, ConnectionList, FollowingObject, only_admin},
+    chat::ChatQuery,
     error::graphql_error,
     event::AnyEvent,
     filter::{FilterInput, filter},
@@ -42,6 +43,18 @@ pub(super) struct PageInfo {
     end_cursor: Option<CursorText>,
 }
 
+impl PageInfo {
+    /// What is around this page.
+    pub(super) fn of(page: &History) -> Self {
+        PageInfo {
+            has_next_page: page.has_next,
+            has_previous_page: page.has_previous,
+            start_cursor: page.events.first().map(|event| event.cursor().into()),
+            end_cursor: page.events.last().map(|event| event.cursor().into()),
+        }
+    }
+}
+
 /// A page of the past, oldest event first.
 #[derive(Debug)]
 pub(super) struct EventConnection(History);
@@ -63,12 +76,7 @@ impl EventConnection {
 
     /// What is around the page.
     async fn page_info(&self) -> PageInfo {
-        PageInfo {
-            has_next_page: self.0.has_next,
-            has_previous_page: self.0.has_previous,
-            start_cursor: self.0.events.first().map(|event| event.cursor().into()),
-            end_cursor: self.0.events.last().map(|event| event.cursor().into()),
-        }
+        PageInfo::of(&self.0)
     }
 }
 
@@ -179,6 +187,11 @@ pub struct Query;
 /// What can be asked.
 #[Object]
 impl Query {
+    #[graphql(flatten)]
+    async fn chat(&self) -> ChatQuery {
+        ChatQuery
+    }
+
     /// A page of the past. Without `first` and `last`, the newest 50 events that match.
     // A fixed factor: read here, an argument whose variable is left out would be an error (async-graphql 8.0.0-rc.5).
     #[graphql(complexity = "10 * child_complexity")]
@@ -263,6 +276,7 @@ fn request(
     })
 }
 
-fn position(given: Option<CursorText>, field: &'static str) -> Result<Option<Cursor>, Refusal> {
+/// The cursor of an argument. Fails with `CURSOR_INVALID`.
+pub(super) fn position(given: Option<CursorText>, field: &'static str) -> Result<Option<Cursor>, Refusal> {
     given.map(|text| Cursor::parse(&text.0).map_err(|refusal| refusal.with("field", field))).transpose()
 }

@@ -7,7 +7,7 @@ use super::{
     source::{Events, open},
 };
 use crate::{
-    auth::{Credential, Principal},
+    auth::Principal,
     error::{Code, Refusal},
     event::{EventFilter, Family, ScopeField},
     fanout::Asked,
@@ -51,7 +51,7 @@ macro_rules! subscription {
                 }
             )*
 
-            /// What is said in a room.
+            /// What is said in a room, and who is typing there.
             async fn chat(
                 &self,
                 ctx: &Context<'_>,
@@ -142,13 +142,9 @@ fn asked(given: Option<FilterInput>, from: Option<StartInput>, overflow: Overflo
 
 /// The events that name a caller as their user; without a credential nobody is signed in.
 fn addressed_to(principal: &Principal) -> Result<EventFilter, Refusal> {
-    if *principal.credential() == Credential::None {
-        return Err(Refusal::new(
-            Code::Unauthenticated,
-            "notifications are those of the signed-in user, and this connection has not signed in",
-        ));
-    }
-    EventFilter::default().with_scope(ScopeField::User, principal.subject())
+    let missing = "notifications are those of the signed-in user, and this connection has not signed in";
+    let user = principal.signed_in().ok_or_else(|| Refusal::new(Code::Unauthenticated, missing))?;
+    EventFilter::default().with_scope(ScopeField::User, user)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ mod audit;
 mod audited;
 /// What pages in a browser may do.
 mod browser;
+/// Chat: what is said in rooms, and who is typing.
+mod chat;
 mod conformance;
 /// The feed of whole events at `GET /events`.
 mod feed;

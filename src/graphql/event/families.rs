@@ -240,14 +240,16 @@ families! {
         /// What it held before.
         previous: JsonText = json["previous", "oldValue", "old_value"];
     }
-    /// A chat message: `chat.*`. The room is `roomId`.
+    /// Something is said in a room, or somebody is typing there: `chat.*`. The room is `roomId`.
     Chat => ChatEvent {
         /// The message as the producer sent it.
         message: JsonText = json["message"];
         /// Its text.
-        content: String = text["content", "text"];
+        content: String = text["content", "text", "message"];
         /// Who wrote it.
         sender: String = name["sender", "senderId", "sender_id", "from"];
+        /// In `chat.typing`: has the sender begun to type, or ended?
+        is_typing: bool = flag["isTyping", "is_typing"];
     }
     /// A session with a coding model: `claude.*`.
     Claude => ClaudeEvent {

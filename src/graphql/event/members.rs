@@ -44,6 +44,11 @@ impl Members {
         serde_json::from_str(self.first(names)?).ok()
     }
 
+    /// A member that is true or false.
+    pub(super) fn flag(&self, names: &[&str]) -> Option<bool> {
+        serde_json::from_str(self.first(names)?).ok()
+    }
+
     /// A member of any type.
     pub(super) fn json(&self, names: &[&str]) -> Option<JsonText> {
         self.first(names).map(|json| JsonText(json.to_owned()))
@@ -57,11 +62,12 @@ mod tests {
     #[test]
     fn a_member_is_given_by_any_of_its_names_and_only_in_its_own_type() {
         let members = Members::read(
-            r#"{"conn_id":"c","n":1.50,"seven":7,"none":null,"o":{"b":1.0},"repo":{"name":"b","full_name":"a/b"}}"#,
+            r#"{"conn_id":"c","n":1.50,"seven":7,"none":null,"o":{"b":1.0},"yes":true,"repo":{"name":"b","full_name":"a/b"}}"#,
         );
         assert_eq!(members.text(&["connectionId", "conn_id"]).as_deref(), Some("c"));
         assert_eq!((members.text(&["n"]), members.number(&["conn_id"])), (None, None));
         assert_eq!(members.number(&["n"]), Some(1.5));
+        assert_eq!((members.flag(&["yes"]), members.flag(&["n"])), (Some(true), None));
         assert_eq!(members.id(&["seven"]).as_deref(), Some("7"));
         assert_eq!(members.id(&["o"]), None);
         assert_eq!(members.json(&["none"]), None);
