@@ -11,14 +11,17 @@
 mod access;
 /// What administrators see and end.
 mod administration;
-/// The transcripts of `tests/conformance`, over a socket.
+/// The audit file, as `fanfare audit` reads it.
 mod audit;
 /// What a server records, and what it does not do unrecorded.
 mod audited;
 /// What pages in a browser may do.
 mod browser;
+/// Every type of event that the systems in the field name.
+mod catalogue;
 /// Chat: what is said in rooms, and who is typing.
 mod chat;
+/// The transcripts of `tests/conformance`, over a socket.
 mod conformance;
 /// The feed of whole events at `GET /events`.
 mod feed;
