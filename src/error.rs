@@ -26,6 +26,9 @@ pub enum Code {
     NotFound,
     /// The same (`source`, `id`) was published before with another body.
     IdConflict,
+    /// What is to be changed is not as it would have to be: it has another version or status, exists already, or has others
+    /// that belong to it.
+    Conflict,
     /// A cursor that this server never wrote.
     CursorInvalid,
     /// A cursor whose successor has been removed by retention.
@@ -52,7 +55,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub const ALL: [Code; 19] = [
+    pub const ALL: [Code; 20] = [
         Code::BadRequest,
         Code::InvalidEvent,
         Code::InvalidFilter,
@@ -61,6 +64,7 @@ impl Code {
         Code::Forbidden,
         Code::NotFound,
         Code::IdConflict,
+        Code::Conflict,
         Code::CursorInvalid,
         Code::CursorExpired,
         Code::CursorAhead,
@@ -85,6 +89,7 @@ impl Code {
             Code::Forbidden => "FORBIDDEN",
             Code::NotFound => "NOT_FOUND",
             Code::IdConflict => "ID_CONFLICT",
+            Code::Conflict => "CONFLICT",
             Code::CursorInvalid => "CURSOR_INVALID",
             Code::CursorExpired => "CURSOR_EXPIRED",
             Code::CursorAhead => "CURSOR_AHEAD",
@@ -122,6 +127,7 @@ impl Code {
             Code::IdConflict => {
                 "Use a new id for a new event; publish an unchanged event again only as it was."
             }
+            Code::Conflict => "Load it anew; then decide by the version and the status that it has now.",
             Code::CursorInvalid => "Use a cursor as this server gave it, whole and unchanged.",
             Code::CursorExpired => {
                 "Events after this cursor are gone; load your state anew and start from the earliest cursor."

@@ -79,6 +79,7 @@ pub const fn close_code(code: Code) -> u16 {
         | Code::DocumentTooComplex
         | Code::NotFound
         | Code::IdConflict
+        | Code::Conflict
         | Code::CursorInvalid => 4400,
         // Not 4401: clients retry 4403, by then with a new token.
         Code::Unauthenticated | Code::Forbidden => 4403,

@@ -102,6 +102,7 @@ fn next_start(refusal: &Refusal) -> Option<StartPosition> {
         | Code::Forbidden
         | Code::NotFound
         | Code::IdConflict
+        | Code::Conflict
         | Code::CursorInvalid
         | Code::TooLarge
         | Code::TooMany

@@ -28,7 +28,7 @@ pub(super) const fn status(code: Code) -> StatusCode {
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
         Code::Forbidden => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
-        Code::IdConflict | Code::CursorAhead | Code::EpochChanged => StatusCode::CONFLICT,
+        Code::IdConflict | Code::Conflict | Code::CursorAhead | Code::EpochChanged => StatusCode::CONFLICT,
         Code::CursorExpired => StatusCode::GONE,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::TooMany | Code::RateLimited | Code::SlowConsumer => StatusCode::TOO_MANY_REQUESTS,

@@ -61,6 +61,7 @@ pub const fn number(code: Code) -> i32 {
         Code::NotFound => -32004,
         Code::SlowConsumer => -32008,
         Code::IdConflict => -32009,
+        Code::Conflict => -32019,
         Code::CursorExpired => -32010,
         Code::CursorAhead => -32011,
         Code::EpochChanged => -32012,
