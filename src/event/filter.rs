@@ -14,7 +14,7 @@ pub use rule::{RULE_IDS_MAX, RULE_PATTERNS_MAX, RULES_MAX, Rule, Rules};
 
 use super::{EventType, Family, NewEvent, Priority, ScopeField, TypePattern, scope::check_id};
 use crate::error::{Code, Refusal};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A sorted list of ids without repeats; an event needs one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,6 +123,16 @@ impl EventFilter {
         &self.grants
     }
 
+    /// The ids of which every event that meets the filter has one in a scope field; `None` when that says nothing.
+    pub fn needed_ids(&self, field: ScopeField) -> Option<BTreeSet<&str>> {
+        let own = self.scope.get(field as usize).and_then(Option::as_ref);
+        let own = own.map(|ids| ids.iter().collect::<BTreeSet<_>>());
+        let alternatives = self.any_of().and_then(|filters| needed_by_one(filters.iter(), field));
+        let granted = self.grants.iter().map(|rules| rules.iter().map(Rule::as_filter));
+        let granted = granted.filter_map(|filters| needed_by_one(filters, field));
+        own.into_iter().chain(alternatives).chain(granted).reduce(|one, other| &one & &other)
+    }
+
     /// The part of the filter that these rules allow. A filter that was limited before stays so: nothing widens it.
     #[must_use]
     pub fn granted(mut self, rules: &Rules) -> Self {
@@ -185,6 +195,18 @@ impl EventFilter {
             .map(EventFilter::count)
             .fold(own, |sum, count| (sum.0 + count.0, sum.1 + count.1))
     }
+}
+
+/// The ids of which an event that meets one of these filters has one in a scope field.
+fn needed_by_one<'a>(
+    filters: impl Iterator<Item = &'a EventFilter>,
+    field: ScopeField,
+) -> Option<BTreeSet<&'a str>> {
+    let mut all = BTreeSet::new();
+    for filter in filters {
+        all.extend(filter.needed_ids(field)?);
+    }
+    Some(all)
 }
 
 #[cfg(test)]

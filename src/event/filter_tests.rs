@@ -196,6 +196,50 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #[test]
+    fn an_event_that_matches_has_one_of_the_needed_ids(
+        wanted in filters(), rules in prop::option::of(rules()), event in events(),
+    ) {
+        let built = filter(&wanted).unwrap();
+        let granted = rules.map_or(built.clone(), |rules| {
+            built.granted(&Rules::new(rules.iter().map(rule).collect()).unwrap())
+        });
+        let new = NewEvent::new(Draft::from_json(&event.to_string()).unwrap(), &Limits::default()).unwrap();
+        for field in ScopeField::ALL {
+            let id = new.scope().get(field);
+            let is_among = |ids: BTreeSet<&str>| id.is_some_and(|id| ids.contains(id));
+            prop_assert!(!granted.matches(&new) || granted.needed_ids(field).is_none_or(is_among));
+        }
+    }
+}
+
+#[test]
+fn the_needed_ids_are_those_of_every_alternative_and_within_every_list() {
+    let needed = |wanted: Value, rules: Option<Value>| {
+        let built = filter(&wanted).unwrap();
+        let rules = rules.map(|rules| rules.as_array().unwrap().iter().map(rule).collect());
+        let granted = match rules {
+            Some(rules) => built.granted(&Rules::new(rules).unwrap()),
+            None => built,
+        };
+        let needed = granted.needed_ids(ScopeField::Organization);
+        needed.map(|ids| ids.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let ids = |ids: &[&str]| Some(ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
+    assert_eq!(needed(json!({ "taskId": "t1" }), None), None);
+    assert_eq!(needed(json!({ "organizationId": ["b", "a"] }), None), ids(&["a", "b"]));
+    let either = json!([{ "organizationId": "a" }, { "organizationId": "c" }]);
+    assert_eq!(needed(json!({ "anyOf": either }), None), ids(&["a", "c"]));
+    assert_eq!(needed(json!({ "anyOf": [{ "organizationId": "a" }, { "taskId": "t" }] }), None), None);
+    let granted = json!([{ "organizationId": ["a"] }, { "organizationId": ["b"] }]);
+    assert_eq!(needed(json!({ "anyOf": either }), Some(granted.clone())), ids(&["a"]));
+    assert_eq!(needed(json!({ "organizationId": "c" }), Some(granted)), ids(&[]));
+    assert_eq!(needed(json!({ "organizationId": "c" }), Some(json!([{ "taskId": ["t"] }]))), ids(&["c"]));
+    assert_eq!(needed(json!({}), Some(json!([]))), ids(&[]), "nothing is allowed");
+}
+
 #[test]
 fn filters_that_mean_the_same_are_equal() {
     let one = filter(&json!({ "types": ["b.*", "a.*", "a.*"], "taskId": "t1" })).unwrap();

@@ -16,6 +16,8 @@ mod namespaces;
 mod pages;
 #[path = "contract_retention.rs"]
 mod retention;
+#[path = "contract_state.rs"]
+pub(super) mod state;
 #[path = "contract_transients.rs"]
 mod transients;
 
@@ -30,6 +32,13 @@ use retention::{
     each_limit_removes_from_the_front_and_the_last_event_stays,
     pages_agree_with_a_naive_reading_after_retention,
     readers_get_every_event_or_expired_while_retention_runs_at_full_speed, the_ends_of_a_log_are_told_apart,
+};
+use state::{
+    a_change_that_was_made_is_not_made_again, a_page_is_as_of_its_head_while_others_write_at_full_speed,
+    a_reference_is_found_as_long_as_it_is_kept, a_tenants_page_looks_at_no_other_tenants_keys,
+    many_who_change_one_key_lose_no_change, pages_of_the_state_agree_with_a_naive_reading,
+    the_changes_of_one_batch_see_each_other, what_is_kept_is_the_latest_event_of_its_key,
+    what_is_kept_outlives_its_event_in_the_log, what_refuses_a_change_leaves_nothing_of_it,
 };
 use transients::{
     a_refused_request_shows_nothing_of_its_transient_events, the_newest_rank_parts_what_was_from_what_comes,
@@ -202,6 +211,16 @@ contract! {
     transient_events_are_shown_in_their_place_and_never_stored
     a_refused_request_shows_nothing_of_its_transient_events
     the_newest_rank_parts_what_was_from_what_comes
+    what_is_kept_is_the_latest_event_of_its_key
+    what_refuses_a_change_leaves_nothing_of_it
+    a_change_that_was_made_is_not_made_again
+    the_changes_of_one_batch_see_each_other
+    many_who_change_one_key_lose_no_change
+    a_reference_is_found_as_long_as_it_is_kept
+    what_is_kept_outlives_its_event_in_the_log
+    a_page_is_as_of_its_head_while_others_write_at_full_speed
+    pages_of_the_state_agree_with_a_naive_reading
+    a_tenants_page_looks_at_no_other_tenants_keys
 }
 
 fn offsets_rise_by_one_from_one(kind: Kind) {

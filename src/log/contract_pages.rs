@@ -86,14 +86,14 @@ fn rules() -> impl Strategy<Value = Rules> {
 }
 
 /// Half of them within a grant.
-fn granted_filters() -> impl Strategy<Value = Arc<EventFilter>> {
+pub(super) fn granted_filters() -> impl Strategy<Value = Arc<EventFilter>> {
     let granted = |(filter, rules): (EventFilter, Option<Rules>)| {
         Arc::new(rules.map_or(filter.clone(), |rules| filter.granted(&rules)))
     };
     (filters(), prop::option::of(rules())).prop_map(granted)
 }
 
-fn logged_events() -> impl Strategy<Value = Vec<NewEvent>> {
+pub(super) fn logged_events() -> impl Strategy<Value = Vec<NewEvent>> {
     let id = |ids: &'static [&'static str]| prop::option::of(prop::sample::select(ids));
     let one = (
         prop::sample::select(&TYPES[..]),

@@ -3,20 +3,23 @@
 //! Invariants: never more than `events_max` events are kept: older ones are removed with the commit that pushes them out; what
 //! else [`Retention`] says is removed between commits.
 
+mod state;
+
 use super::{
-    AppendError, Appended, Bounds, FIND_EVENTS_MAX, Health, Log, OnCommit, Page, Read, ReadError, Retention,
-    WriterOptions,
+    AppendError, Appended, Bounds, Changed, Decide, FIND_EVENTS_MAX, Health, Log, OnCommit, Page, Read,
+    ReadError, Retention, StateKey, StatePage, StateRead, WriterOptions,
     page::PageBuilder,
     retention::Amount,
     store::{
-        BodyDigest, First, Place, Store, StoreError, Transaction, Upkeep, body_digest, data_bytes,
-        is_same_body,
+        BodyDigest, First, Held, Holding, Place, Store, StoreError, Transaction, Upkeep, body_digest,
+        data_bytes, is_same_body,
     },
     writer::Writer,
 };
 use crate::event::{Epoch, Event, EventFilter, NewEvent, Offset, Rank};
 use chrono::{DateTime, Utc};
 use futures_util::future::{BoxFuture, ready};
+use state::Keys;
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -32,7 +35,9 @@ pub struct MemoryOptions {
     pub retention: Retention,
     /// The most keys of removed events; beyond it the oldest are forgotten before their window is over.
     pub keys_max: usize,
-    /// The most events that one page looks at.
+    /// The most keys under which an event is kept; beyond it changes that need more fail with [`AppendError::Full`].
+    pub state_keys_max: usize,
+    /// The most events, or keys, that one page looks at.
     pub scan_events_max: usize,
     /// The write path.
     pub writer: WriterOptions,
@@ -44,6 +49,7 @@ impl Default for MemoryOptions {
             events_max: Some(1_000_000),
             retention: Retention::default(),
             keys_max: 1_000_000,
+            state_keys_max: 1_000_000,
             scan_events_max: 65_536,
             writer: WriterOptions::default(),
         }
@@ -61,7 +67,7 @@ pub struct MemoryLog {
 impl MemoryLog {
     /// A new, empty log.
     pub fn open(options: MemoryOptions, on_commit: OnCommit) -> Self {
-        let store = MemoryStore::new(options.events_max, options.retention, options.keys_max);
+        let store = MemoryStore::new(&options);
         let kept = Arc::clone(&store.kept);
         let writer = Writer::start(store, options.writer, on_commit);
         MemoryLog { kept, writer, scan_events_max: options.scan_events_max.max(1) }
@@ -91,6 +97,13 @@ impl MemoryLog {
         Ok(page.finish())
     }
 
+    fn state_page(&self, read: &StateRead) -> StatePage {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let head = kept.bounds().head;
+        self.writer.published().advance(head);
+        kept.keys.page(read, self.scan_events_max, head)
+    }
+
     fn newest(&self, id: &str, filter: &EventFilter) -> Option<Arc<Event>> {
         let (kept, bounds) = self.look();
         let offsets = kept.by_id.get(id)?.iter().rev();
@@ -111,6 +124,14 @@ impl MemoryLog {
 impl Log for MemoryLog {
     fn append(&self, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
         Box::pin(self.writer.append(events))
+    }
+
+    fn change(&self, decide: Decide, bytes: usize) -> BoxFuture<'_, Result<Changed, AppendError>> {
+        Box::pin(self.writer.change(decide, bytes))
+    }
+
+    fn state(&self, read: StateRead) -> BoxFuture<'_, Result<StatePage, ReadError>> {
+        Box::pin(async move { Ok(self.state_page(&read)) })
     }
 
     fn read(&self, read: Read) -> BoxFuture<'_, Result<Page, ReadError>> {
@@ -196,7 +217,7 @@ impl Stub {
     }
 }
 
-/// All events, and their offsets by id in rising order.
+/// All events, their offsets by id in rising order, and what is kept of them under keys.
 #[derive(Debug, Default)]
 struct Kept {
     /// The offset of the first entry, or of the next event when there is none.
@@ -207,6 +228,7 @@ struct Kept {
     stubs: VecDeque<Stub>,
     /// Those of stubs and entries.
     by_id: HashMap<Arc<str>, Vec<u64>>,
+    keys: Keys,
 }
 
 impl Kept {
@@ -301,13 +323,20 @@ pub(super) struct MemoryStore {
     events_max: Option<usize>,
     retention: Retention,
     keys_max: usize,
+    state_keys_max: usize,
 }
 
 impl MemoryStore {
-    pub(super) fn new(events_max: Option<usize>, retention: Retention, keys_max: usize) -> Self {
+    pub(super) fn new(options: &MemoryOptions) -> Self {
         let kept = Kept { first: 1, ..Kept::default() };
-        let kept = Arc::new(RwLock::new(kept));
-        MemoryStore { epoch: Epoch::random(), kept, events_max, retention, keys_max }
+        MemoryStore {
+            epoch: Epoch::random(),
+            kept: Arc::new(RwLock::new(kept)),
+            events_max: options.events_max,
+            retention: options.retention,
+            keys_max: options.keys_max,
+            state_keys_max: options.state_keys_max,
+        }
     }
 }
 
@@ -331,7 +360,8 @@ impl Store for MemoryStore {
         let kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         let committed = kept.bounds().head;
         let events_max = self.events_max.map_or(usize::MAX, |events_max| events_max.max(1));
-        Ok(MemoryTransaction { kept, epoch: self.epoch, committed, events_max })
+        let state_keys_max = self.state_keys_max;
+        Ok(MemoryTransaction { kept, epoch: self.epoch, committed, events_max, state_keys_max })
     }
 
     fn upkeep(&mut self, now_ms: i64, _is_idle: bool) -> Result<Upkeep, StoreError> {
@@ -372,6 +402,7 @@ pub(super) struct MemoryTransaction<'a> {
     /// The last event that stays when the transaction is dropped.
     committed: Offset,
     events_max: usize,
+    state_keys_max: usize,
 }
 
 impl Transaction for MemoryTransaction<'_> {
@@ -390,12 +421,42 @@ impl Transaction for MemoryTransaction<'_> {
         Ok(())
     }
 
+    fn held(&mut self, key: &StateKey) -> Result<Option<Held>, StoreError> {
+        Ok(self.kept.keys.get(key).cloned())
+    }
+
+    fn referrer(&mut self, key: &StateKey) -> Result<Option<StateKey>, StoreError> {
+        Ok(self.kept.keys.referrer(key).cloned())
+    }
+
+    fn has_room_for(&self, keys: usize) -> bool {
+        self.kept.keys.count().saturating_add(keys) <= self.state_keys_max
+    }
+
+    fn hold(
+        &mut self,
+        key: &StateKey,
+        _before: Option<&Held>,
+        after: Option<Holding<'_>>,
+    ) -> Result<(), StoreError> {
+        let after = after.map(|Holding { event, place, references }| {
+            let event = match self.kept.entry(place.offset.get()) {
+                Some(entry) => Arc::clone(&entry.event),
+                None => Arc::new(Event::logged(event.clone(), self.epoch, place.offset)),
+            };
+            Held { event, references: references.into() }
+        });
+        self.kept.keys.write(key, after);
+        Ok(())
+    }
+
     fn commit(mut self) -> Result<Bounds, StoreError> {
         while self.kept.entries.len() > self.events_max {
             self.kept.pop_front();
         }
         let bounds = self.kept.bounds();
         self.committed = bounds.head;
+        self.kept.keys.commit();
         Ok(bounds)
     }
 }
@@ -405,5 +466,6 @@ impl Drop for MemoryTransaction<'_> {
         while self.kept.bounds().head > self.committed {
             self.kept.pop_back();
         }
+        self.kept.keys.roll_back();
     }
 }

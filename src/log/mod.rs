@@ -1,29 +1,34 @@
-//! What is kept: the durable, ordered log of events behind one trait, [`Log`].
+//! What is kept: the durable, ordered log of events behind one trait, [`Log`], and beside it the latest event of each key.
 //!
-//! Flow: takes [`NewEvent`]s from `hub`, gives [`Event`]s back to `hub` twice: each committed batch at once, in order, to the
-//! [`OnCommit`] observer, and pages of the past to whoever reads.
+//! Flow: takes [`NewEvent`]s and [`Change`]s from `hub`, gives [`Event`]s back to `hub` twice: each committed batch at once, in
+//! order, to the [`OnCommit`] observer, and pages of the past, or of what is kept, to whoever reads.
 //! Invariants: offsets start at 1 and rise by one; an append is acknowledged, and its events are shown to the observer or to
 //! a reader, only after the commit is on stable storage; the first I/O error stops appends for good, while reads go on.
 //! Transient events have their turn in the same queue and are shown to the observer in the same order, but nothing of them is
 //! stored: no reader sees them.
 //! Not here: who may publish (`auth`), where events go (`bus`, `fanout`).
 
+mod changing;
 #[cfg(test)]
 mod contract;
 mod memory;
 mod page;
+mod placing;
 mod queue;
+mod request;
 mod retention;
 mod sqlite;
+mod state;
 mod store;
 mod writer;
 
 pub use memory::{MemoryLog, MemoryOptions};
 pub use retention::Retention;
 pub use sqlite::{
-    CheckReport, FileSize, LogStats, OpenError, Secret, SqliteLog, SqliteOptions, TypeCount, check, epoch,
-    secret_of, stats,
+    CheckReport, FileSize, KindCount, LogStats, OpenError, Secret, SqliteLog, SqliteOptions, TypeCount,
+    check, epoch, secret_of, stats,
 };
+pub use state::{Change, Changed, Decide, Kept, State, StateKey, StatePage, StateRead};
 pub use writer::{OnAppend, WriterOptions};
 
 use crate::{
@@ -137,6 +142,9 @@ pub enum AppendError {
         /// How many wait.
         waiting: usize,
     },
+    /// Who decides on a change refused it; never the answer to plain events.
+    #[error("{0}")]
+    Refused(Refusal),
 }
 
 impl AppendError {
@@ -158,6 +166,7 @@ impl AppendError {
             AppendError::Busy { .. } => {
                 Refusal::new(Code::RateLimited, "too many publishes wait for the log")
             }
+            AppendError::Refused(refusal) => refusal.clone(),
         }
     }
 }
@@ -197,6 +206,20 @@ pub trait Log: Send + Sync + fmt::Debug {
     ///
     /// Cancel safety: dropping the future does not take the events back.
     fn append(&self, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>>;
+
+    /// Makes a change: `decide` is asked inside the transaction, then its events are logged and what they change is written,
+    /// all or nothing, and answered after the commit. A change all of whose events are repeats was made before: nothing is
+    /// written again; one with some repeats among its events is refused with `CONFLICT`. `bytes` is about how much `decide`
+    /// holds on to while it waits.
+    ///
+    /// Cancel safety: dropping the future does not take the change back.
+    fn change(&self, decide: Decide, bytes: usize) -> BoxFuture<'_, Result<Changed, AppendError>>;
+
+    /// Reads one page of what is kept, with the head of the log at that very moment. Nobody who is told that head is ahead of
+    /// the log: it is published before this returns.
+    ///
+    /// Cancel safety: yes.
+    fn state(&self, read: StateRead) -> BoxFuture<'_, Result<StatePage, ReadError>>;
 
     /// Reads one page of matching events. A rising page after an offset whose successor was removed by retention fails with
     /// [`ReadError::Expired`]; an offset at or beyond the head gives an empty last page.

@@ -1,10 +1,11 @@
-//! One page in the making: what it may cover, when it is full, and how far it has come; the same for every store.
+//! One page in the making, of the past or of what is kept: what it may cover, when it is full, and how far it has come; the same
+//! for every store.
 //!
 //! Invariants: `through` never passes an offset that was not examined or known not to match; every event in a page has been
 //! checked with [`EventFilter::matches`](crate::event::EventFilter::matches), whatever a store's index said.
 //! Not here: where events come from (each store).
 
-use super::{Bounds, From, Page, Read, ReadError, store::data_bytes};
+use super::{Bounds, From, Kept, Page, Read, ReadError, StateKey, StatePage, StateRead, store::data_bytes};
 use crate::event::{Event, Offset};
 use std::sync::Arc;
 
@@ -114,5 +115,57 @@ impl<'a> PageBuilder<'a> {
         };
         let through = if is_last && !self.span.is_rising { 0 } else { self.covered };
         Page { events: self.events, through: Offset::new(through), is_last }
+    }
+}
+
+/// A page of what is kept in the making; it is offered keys in their order.
+#[derive(Debug)]
+pub(super) struct StatePageBuilder<'a> {
+    read: &'a StateRead,
+    kept: Vec<Kept>,
+    bytes: usize,
+    /// The last key that was looked at.
+    last: Option<StateKey>,
+    /// How many more keys may be looked at.
+    keys_left: usize,
+}
+
+impl<'a> StatePageBuilder<'a> {
+    /// An empty page that looks at so many keys.
+    pub(super) fn new(read: &'a StateRead, keys_max: usize) -> Self {
+        let (kept, last) = (Vec::new(), read.after.clone());
+        StatePageBuilder { read, kept, bytes: 0, last, keys_left: keys_max.max(1) }
+    }
+
+    /// How many more keys may be looked at.
+    pub(super) fn keys_left(&self) -> usize {
+        self.keys_left
+    }
+
+    /// Takes the next key, all between it and the last one being known not to match. False: the page is full.
+    pub(super) fn offer(&mut self, kept: Kept) -> bool {
+        if !self.read.filter.matches(&kept.event) {
+            return self.pass(&kept.key);
+        }
+        let bytes = self.bytes.saturating_add(data_bytes(&kept.event));
+        if !self.kept.is_empty() && bytes > self.read.bytes_max {
+            return false;
+        }
+        self.bytes = bytes;
+        let goes_on = self.pass(&kept.key);
+        self.kept.push(kept);
+        goes_on && self.kept.len() < self.read.events_max.max(1)
+    }
+
+    /// Notes that nothing more matches up to this key, inclusive. False: the page is full.
+    pub(super) fn pass(&mut self, key: &StateKey) -> bool {
+        self.last = Some(key.clone());
+        self.keys_left = self.keys_left.saturating_sub(1);
+        self.keys_left > 0
+    }
+
+    /// The page, with the head of the log at its moment.
+    pub(super) fn finish(self, head: Offset, is_last: bool) -> StatePage {
+        StatePage { kept: self.kept, next: self.last.filter(|_| !is_last), head }
     }
 }

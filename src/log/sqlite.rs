@@ -2,7 +2,8 @@
 //!
 //! Flow: the writer's thread owns the connection that writes (`writer`, `insert`); reads run on read-only connections on the
 //! runtime's blocking threads (`readers`, `pages`). `schema`, `record`
-//! and `ends` tell what is stored in which form, `segment` is the index, `removal` is retention.
+//! and `ends` tell what is stored in which form, `segment` is the index, `removal` is retention, `state` and `state_pages` are
+//! what is kept under keys.
 //! Invariants: WAL with `synchronous=FULL`, so a commit returns after the disk has it; a read sees one snapshot, cut at the
 //! head that the writer has published; a row whose checksum is wrong is never given; one process at a time has the directory.
 //! Not here: group commit (`writer`), the rules of a page (`page`).
@@ -22,17 +23,20 @@ mod reserve;
 mod schema;
 mod secret;
 mod segment;
+mod state;
+mod state_check;
+mod state_pages;
 mod stats;
 mod terms;
 
 pub use check::{CheckReport, check};
 pub use directory::OpenError;
 pub use secret::{Secret, secret_of};
-pub use stats::{FileSize, LogStats, TypeCount, epoch, stats};
+pub use stats::{FileSize, KindCount, LogStats, TypeCount, epoch, stats};
 
 use super::{
-    AppendError, Appended, Bounds, Health, Log, OnCommit, Page, Read, ReadError, Retention, WriterOptions,
-    writer::Writer,
+    AppendError, Appended, Bounds, Changed, Decide, Health, Log, OnCommit, Page, Read, ReadError, Retention,
+    StatePage, StateRead, WriterOptions, writer::Writer,
 };
 use crate::event::{Epoch, Event, EventFilter, NewEvent, Offset, Rank};
 use chrono::{DateTime, Utc};
@@ -132,7 +136,7 @@ impl SqliteLog {
     ) -> Result<T, ReadError> {
         let (published, damaged_reads) = (self.writer.published(), Arc::clone(&self.damaged_reads));
         let answer = self.readers.run(move |connection| {
-            let answer = Snapshot::new(connection, published).map_err(ReadError::from);
+            let answer = Snapshot::new(connection, || published.bounds()).map_err(ReadError::from);
             let answer = answer.and_then(|snapshot| read(&snapshot));
             if matches!(answer, Err(ReadError::Damaged { .. })) {
                 damaged_reads.fetch_add(1, Ordering::Relaxed);
@@ -146,6 +150,19 @@ impl SqliteLog {
 impl Log for SqliteLog {
     fn append(&self, events: Vec<NewEvent>) -> BoxFuture<'_, Result<Vec<Appended>, AppendError>> {
         Box::pin(self.writer.append(events))
+    }
+
+    fn change(&self, decide: Decide, bytes: usize) -> BoxFuture<'_, Result<Changed, AppendError>> {
+        Box::pin(self.writer.change(decide, bytes))
+    }
+
+    fn state(&self, read: StateRead) -> BoxFuture<'_, Result<StatePage, ReadError>> {
+        let (rows_max, published) = (self.scan_rows_max, self.writer.published());
+        Box::pin(self.read_with(move |snapshot| {
+            let page = snapshot.state_page(&read, rows_max)?;
+            published.advance(page.head);
+            Ok(page)
+        }))
     }
 
     fn read(&self, read: Read) -> BoxFuture<'_, Result<Page, ReadError>> {
@@ -221,3 +238,7 @@ mod tests;
 #[cfg(test)]
 #[path = "sqlite_damage_tests.rs"]
 mod damage_tests;
+
+#[cfg(test)]
+#[path = "sqlite_state_tests.rs"]
+mod state_tests;

@@ -130,7 +130,7 @@ async fn another_format_and_files_of_others_are_refused_and_left_alone() {
     open(&dir).unwrap().close().await;
     database(&dir).execute("UPDATE meta SET value = 1 WHERE name = 'format'", []).unwrap();
     let error = open(&dir).unwrap_err();
-    assert!(matches!(error, OpenError::UnknownFormat { found: 1, known: 3, .. }), "{error}");
+    assert!(matches!(error, OpenError::UnknownFormat { found: 1, oldest: 3, known: 4, .. }), "{error}");
 
     let dir = tempfile::tempdir().unwrap();
     database(&dir).execute_batch("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (7);").unwrap();

@@ -1,13 +1,14 @@
-//! What the writer needs of a store: transactions that insert events at given places, and the ends of what is kept.
+//! What the writer needs of a store: transactions that insert events at given places and write what is kept under keys, and
+//! the ends of the log.
 //!
 //! Invariants: what a transaction did is visible to readers after its commit only; dropping it rolls it back; (namespace,
 //! `source`, `id`) is unique in a store.
 //! Not here: who may be told what (`writer`), reading (`page` and each store's own reads).
 
-use super::{Bounds, ReadError};
-use crate::event::{Epoch, NewEvent, Offset, ScopeField};
+use super::{Bounds, ReadError, StateKey};
+use crate::event::{Epoch, Event, NewEvent, Offset, ScopeField};
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// Why a store did not do its part. Nothing of the transaction is kept unless the error is `Failed`.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,12 @@ pub(super) enum StoreError {
     /// Somebody else holds the store's write lock for longer than a writer waits.
     #[error("another program holds the store's write lock")]
     Busy,
+    /// What is kept under a key is not what was written. Only what looks for it is concerned; the transaction goes on.
+    #[error("{reason}")]
+    Damaged {
+        /// Where and how; for the operator.
+        reason: String,
+    },
     /// Anything else; what is on disk is unknown.
     #[error("{reason}")]
     Failed {
@@ -48,6 +55,26 @@ pub(super) struct First {
     pub(super) offset: Offset,
     /// Has it the same body?
     pub(super) is_same: bool,
+}
+
+/// What a store has under a key.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    /// The event.
+    pub(super) event: Arc<Event>,
+    /// The keys that it needs, sorted, without repeats.
+    pub(super) references: Box<[StateKey]>,
+}
+
+/// What a store shall have under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holding<'a> {
+    /// The event, which this transaction has inserted.
+    pub(super) event: &'a NewEvent,
+    /// Where.
+    pub(super) place: Place,
+    /// The keys that it needs, sorted, without repeats.
+    pub(super) references: &'a [StateKey],
 }
 
 /// What a store did between commits.
@@ -94,6 +121,26 @@ pub(super) trait Transaction {
 
     /// Removes what this transaction inserted from this offset on.
     fn take_back(&mut self, from: Offset) -> Result<(), StoreError>;
+
+    /// What is kept under a key, with all that this transaction has written.
+    fn held(&mut self, key: &StateKey) -> Result<Option<Held>, StoreError>;
+
+    /// One of those that have this key among their references.
+    fn referrer(&mut self, key: &StateKey) -> Result<Option<StateKey>, StoreError>;
+
+    /// Is there room for so many more keys?
+    fn has_room_for(&self, keys: usize) -> bool {
+        let _ = keys;
+        true
+    }
+
+    /// Writes what is kept under a key in place of what [`Transaction::held`] tells; `None` removes it.
+    fn hold(
+        &mut self,
+        key: &StateKey,
+        before: Option<&Held>,
+        after: Option<Holding<'_>>,
+    ) -> Result<(), StoreError>;
 
     /// Returns once everything is on stable storage, with the ends that the log then has.
     fn commit(self) -> Result<Bounds, StoreError>;

@@ -3,16 +3,18 @@
 //! Flow: takes requests through a bounded queue; gives each committed batch to the `OnCommit` observer, then each request its
 //! answer.
 //! Invariants: nothing is answered or shown before the commit; bounds are published before the observer is called; offsets
-//! rise by one; a request is logged whole or not at all; after the first failure no append succeeds again. Transient events
+//! rise by one; a request is made whole or not at all; after the first failure no request succeeds again. Transient events
 //! are shown in their place among the others and never given to the store; a batch of nothing else waits for no disk.
-//! Not here: how events are stored (`sqlite`, `memory`).
+//! Not here: how events are stored (`sqlite`, `memory`), what a request becomes there (`placing`, `changing`).
 
 use super::{
-    AppendError, Appended, Bounds, Health, OnCommit,
+    AppendError, Bounds, Decide, Health, OnCommit,
+    placing::{Placing, pass_on},
     queue::{self, Queue, Refused, Taken, Waiting},
-    store::{Place, Store, StoreError, Transaction, Upkeep, data_bytes},
+    request::{Answer, Ask, Births, ChangeAnswer, Done, Placed, Reply, Request, refuse, send},
+    store::{Store, StoreError, Transaction, Upkeep, data_bytes},
 };
-use crate::event::{Batch, Cursor, Epoch, Event, NewEvent, Offset, Rank};
+use crate::event::{Epoch, NewEvent, Offset, Rank};
 use futures_util::future::BoxFuture;
 use std::{
     fmt,
@@ -69,17 +71,10 @@ impl fmt::Debug for WriterOptions {
     }
 }
 
-type Answer = Result<Vec<Appended>, AppendError>;
-
 /// How long upkeep that found no room or no lock waits.
 const UPKEEP_RETRY: Duration = Duration::from_secs(1);
 /// The bytes that an event takes beside its data, roughly; for the bounds of the queue and of batches.
 const EVENT_BYTES: usize = 512;
-
-struct Request {
-    events: Vec<NewEvent>,
-    answer: oneshot::Sender<Answer>,
-}
 
 /// What the thread and the callers both see.
 struct Shared {
@@ -178,20 +173,29 @@ impl Writer {
 
     /// As [`Log::append`](super::Log::append).
     pub(super) async fn append(&self, events: Vec<NewEvent>) -> Answer {
-        let answer = self.enqueue(events)?;
+        let bytes = events.iter().map(|event| EVENT_BYTES + data_bytes(event)).sum();
+        let (reply, answer) = oneshot::channel();
+        let (events, ask) = (events.len(), Ask::Append(events));
+        self.enqueue(Waiting { events, bytes, request: Request { ask, reply: Reply::Append(reply) } })?;
         // A thread that ended without an answer has noted why.
         answer.await.unwrap_or_else(|_| Err(self.shared.stopped()))
     }
 
-    fn enqueue(&self, events: Vec<NewEvent>) -> Result<oneshot::Receiver<Answer>, AppendError> {
-        if self.shared.stopped.get().is_some() && events.iter().any(NewEvent::is_persistent) {
+    /// As [`Log::change`](super::Log::change).
+    pub(super) async fn change(&self, decide: Decide, bytes: usize) -> ChangeAnswer {
+        let bytes = bytes.saturating_add(EVENT_BYTES);
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask::Change(decide);
+        self.enqueue(Waiting { events: 1, bytes, request: Request { ask, reply: Reply::Change(reply) } })?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.stopped()))
+    }
+
+    fn enqueue(&self, waiting: Waiting<Request>) -> Result<(), AppendError> {
+        if self.shared.stopped.get().is_some() && waiting.request.ask.needs_the_store() {
             return Err(self.shared.stopped());
         }
-        let bytes = events.iter().map(|event| EVENT_BYTES + data_bytes(event)).sum();
-        let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { events: events.len(), bytes, request: Request { events, answer } };
         match self.shared.queue.add(waiting) {
-            Ok(()) => Ok(answered),
+            Ok(()) => Ok(()),
             Err(Refused::Full(waiting)) => Err(AppendError::Busy { waiting }),
             Err(Refused::Closed) => Err(self.shared.stopped()),
         }
@@ -205,10 +209,9 @@ impl Writer {
         self.shared.newest()
     }
 
-    /// Looks at the published ends from elsewhere.
-    pub(super) fn published(&self) -> impl Fn() -> Bounds + Send + use<> {
-        let shared = Arc::clone(&self.shared);
-        move || shared.bounds()
+    /// The published ends, for a reader elsewhere.
+    pub(super) fn published(&self) -> Published {
+        Published(Arc::clone(&self.shared))
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -244,6 +247,21 @@ impl Drop for Writer {
     /// Nobody can ask any more: the thread commits what waits and ends.
     fn drop(&mut self) {
         self.shared.queue.close();
+    }
+}
+
+/// The published ends as a reader has them.
+pub(super) struct Published(Arc<Shared>);
+
+impl Published {
+    pub(super) fn bounds(&self) -> Bounds {
+        self.0.bounds()
+    }
+
+    /// Publishes a head that a reader has found committed: the writer is about to do the same, and whoever is told of the head
+    /// may ask for what comes after it at once.
+    pub(super) fn advance(&self, head: Offset) {
+        self.0.head.fetch_max(head.get(), Ordering::AcqRel);
     }
 }
 
@@ -310,7 +328,9 @@ impl<S: Store> Thread<S> {
                 }
                 return Some(UPKEEP_RETRY);
             }
-            Ok(Err(StoreError::Failed { reason })) => self.shared.stop(reason),
+            Ok(Err(StoreError::Failed { reason } | StoreError::Damaged { reason })) => {
+                self.shared.stop(reason);
+            }
             Err(panic) => {
                 self.shared.stop(format!("its upkeep panicked: {}", panic_text(panic.as_ref())));
             }
@@ -319,175 +339,89 @@ impl<S: Store> Thread<S> {
     }
 
     fn commit_and_answer(&mut self, batch: Vec<Request>) {
-        let (mut asked, answers): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|request| (request.events, request.answer)).unzip();
+        let (asked, replies): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|request| (request.ask, request.reply)).unzip();
         if self.shared.stopped.get().is_some() {
-            return self.answer_stopped(asked, answers);
+            return self.answer_stopped(asked, replies);
         }
         // After a panic nothing of the store is used again but its closing, so a broken state cannot spread.
-        match catch_unwind(AssertUnwindSafe(|| self.commit(&mut asked))) {
-            Ok(Ok(results)) => send(answers, results),
-            Ok(Err(StoreError::Full)) => self.refuse(answers, || AppendError::Full),
+        match catch_unwind(AssertUnwindSafe(|| self.commit(asked))) {
+            Ok(Ok(outcomes)) => send(replies, outcomes),
+            Ok(Err(StoreError::Full)) => refuse(replies, || AppendError::Full),
             Ok(Err(StoreError::Busy)) => {
-                let waiting = answers.len();
-                self.refuse(answers, || AppendError::Busy { waiting });
+                let waiting = replies.len();
+                refuse(replies, || AppendError::Busy { waiting });
             }
-            Ok(Err(StoreError::Failed { reason })) => self.stop(reason, answers),
-            Err(panic) => self.stop(format!("its writer panicked: {}", panic_text(panic.as_ref())), answers),
+            Ok(Err(StoreError::Failed { reason } | StoreError::Damaged { reason })) => {
+                self.stop(reason, replies);
+            }
+            Err(panic) => self.stop(format!("its writer panicked: {}", panic_text(panic.as_ref())), replies),
         }
     }
 
-    fn stop(&self, reason: String, answers: Vec<oneshot::Sender<Answer>>) {
+    fn stop(&self, reason: String, replies: Vec<Reply>) {
         self.shared.stop(reason);
-        self.refuse(answers, || self.shared.stopped());
+        refuse(replies, || self.shared.stopped());
     }
 
     /// Refuses what was to be logged. A request of transient events only needs no log, and is how those who follow hear that this
     /// one has stopped.
-    fn answer_stopped(&mut self, mut asked: Vec<Vec<NewEvent>>, answers: Vec<oneshot::Sender<Answer>>) {
+    fn answer_stopped(&mut self, asked: Vec<Ask>, replies: Vec<Reply>) {
         let last = self.shared.bounds().head;
-        let answer = |events: &Vec<NewEvent>| match events.iter().any(NewEvent::is_persistent) {
-            true => Err(self.shared.stopped()),
-            false => Ok(self.pass_on(events, last)),
-        };
-        let given: Vec<Answer> = asked.iter().map(answer).collect();
-        let batch = self.batch(&mut asked, &given);
-        if !batch.is_empty() {
-            (self.on_commit)(batch);
-        }
-        send(answers, given);
-    }
-
-    fn refuse(&self, answers: Vec<oneshot::Sender<Answer>>, error: impl Fn() -> AppendError) {
-        send(answers, std::iter::repeat_with(|| Err(error())));
+        let placed = asked.into_iter().map(|ask| match ask.needs_the_store() {
+            true => Placed::refused(self.shared.stopped()),
+            false => pass_on(ask, self.shared.epoch, last),
+        });
+        let placed = placed.collect();
+        send(replies, self.show(placed));
     }
 
     /// One transaction for all requests; then the new bounds, the observer, and what to answer.
-    fn commit(&mut self, asked: &mut Vec<Vec<NewEvent>>) -> Result<Vec<Answer>, StoreError> {
+    fn commit(&mut self, asked: Vec<Ask>) -> Result<Vec<Result<Done, AppendError>>, StoreError> {
         let started = Instant::now();
         let head = self.shared.bounds().head;
-        let answers = match asked.iter().flatten().any(NewEvent::is_persistent) {
+        let placed = match asked.iter().any(Ask::needs_the_store) {
             true => self.log(asked)?,
-            false => asked.iter().map(|events| Ok(self.pass_on(events, head))).collect(),
+            false => asked.into_iter().map(|ask| pass_on(ask, self.shared.epoch, head)).collect(),
         };
         let took = started.elapsed();
-        let batch = self.batch(asked, &answers);
-        if !batch.is_empty() {
-            (self.on_commit)(batch);
-        }
+        let outcomes = self.show(placed);
         let logged = self.shared.bounds().head.get() - head.get();
         if let (Some(on_append), 1..) = (&self.options.on_append, logged) {
             on_append(usize::try_from(logged).unwrap_or(usize::MAX), took);
         }
-        Ok(answers)
+        Ok(outcomes)
     }
 
-    /// The transaction and the new bounds; what to answer.
-    fn log(&mut self, asked: &[Vec<NewEvent>]) -> Result<Vec<Answer>, StoreError> {
-        let epoch = self.shared.epoch;
+    /// The transaction and the new bounds; where the events of each request stand.
+    fn log(&mut self, asked: Vec<Ask>) -> Result<Vec<Placed>, StoreError> {
         let head = self.store.bounds().head;
         let logged_at = chrono::Utc::now().timestamp_millis().max(self.logged_at);
-        let mut placing = Placing { transaction: self.store.begin()?, epoch, logged_at, last: head };
-        let answers =
-            asked.iter().map(|events| placing.request(events)).collect::<Result<Vec<Answer>, _>>()?;
+        let mut placing = Placing::new(self.store.begin()?, self.shared.epoch, logged_at, head);
+        let placed = asked.into_iter().map(|ask| placing.place(ask)).collect::<Result<Vec<_>, _>>()?;
         if placing.last > head {
             let bounds = placing.transaction.commit()?;
             self.logged_at = logged_at;
             self.shared.publish(bounds);
         }
-        Ok(answers)
+        Ok(placed)
     }
 
-    /// What is answered to transient events behind the last logged one.
-    fn pass_on(&self, events: &[NewEvent], last: Offset) -> Vec<Appended> {
-        events.iter().map(|_| passed_on(self.shared.epoch, last)).collect()
-    }
-
-    /// The events that are new, in order.
-    fn batch(&self, asked: &mut Vec<Vec<NewEvent>>, answers: &[Answer]) -> Batch {
-        let Shared { epoch, transients, .. } = &*self.shared;
-        // Nobody else writes it.
-        let mut number = transients.load(Ordering::Relaxed);
-        let mut born = |(event, place): (NewEvent, &Appended)| match event.is_persistent() {
-            true => Arc::new(Event::logged(event, *epoch, place.offset)),
-            false => {
-                number += 1;
-                Arc::new(Event::transient(event, Rank::transient(place.offset, number), place.cursor))
-            }
-        };
-        let mut batch = Vec::new();
-        for (events, answer) in asked.drain(..).zip(answers) {
-            let places = answer.iter().flatten();
-            let new = events.into_iter().zip(places).filter(|(_, place)| !place.duplicate);
-            batch.extend(new.map(&mut born));
+    /// Shows the new events to the observer; gives what to answer.
+    fn show(&mut self, placed: Vec<Placed>) -> Vec<Result<Done, AppendError>> {
+        // Nobody else writes the number of the transient ones.
+        let mut births = Births::new(self.shared.epoch, self.shared.transients.load(Ordering::Relaxed));
+        let outcomes = placed.into_iter().map(|placed| births.done(placed)).collect();
+        let (batch, transients) = births.into_parts();
+        self.shared.transients.store(transients, Ordering::Release);
+        if !batch.is_empty() {
+            (self.on_commit)(batch);
         }
-        transients.store(number, Ordering::Release);
-        batch.into()
+        outcomes
     }
 }
 
-/// Answers all who wait. Some may not any more; their events stay.
-fn send(answers: Vec<oneshot::Sender<Answer>>, given: impl IntoIterator<Item = Answer>) {
-    for (answer, given) in answers.into_iter().zip(given) {
-        let _ = answer.send(given);
-    }
-}
-
-/// What is answered to a transient event behind the last logged one. Its cursor is that of a position: two of them must not
-/// tell whether anything was logged in between.
-fn passed_on(epoch: Epoch, last: Offset) -> Appended {
-    Appended { offset: last, cursor: epoch.seal_position(last), duplicate: false }
-}
-
-/// A transaction and the last place that it gave away.
-struct Placing<T> {
-    transaction: T,
-    epoch: Epoch,
-    logged_at: i64,
-    last: Offset,
-}
-
-impl<T: Transaction> Placing<T> {
-    /// Inserts the events of one request, all or none, and lets the transient ones pass.
-    fn request(&mut self, events: &[NewEvent]) -> Result<Answer, StoreError> {
-        let before = self.last;
-        let mut places = Vec::with_capacity(events.len());
-        for (index, event) in events.iter().enumerate() {
-            if !event.is_persistent() {
-                places.push(passed_on(self.epoch, self.last));
-                continue;
-            }
-            let offset = self.last.next();
-            match self.transaction.insert(event, Place { offset, logged_at: self.logged_at })? {
-                None => {
-                    self.last = offset;
-                    places.push(self.appended(offset, false));
-                }
-                Some(first) if first.is_same => places.push(self.appended(first.offset, true)),
-                Some(first) => {
-                    if self.last > before {
-                        self.transaction.take_back(before.next())?;
-                        self.last = before;
-                    }
-                    let first = Some(first.offset).filter(|first| *first <= before);
-                    let first = first.map(|first| self.epoch.seal(first));
-                    return Ok(Err(conflict(index, event, first)));
-                }
-            }
-        }
-        Ok(Ok(places))
-    }
-
-    fn appended(&self, offset: Offset, duplicate: bool) -> Appended {
-        Appended { offset, cursor: self.epoch.seal(offset), duplicate }
-    }
-}
-
-fn conflict(index: usize, event: &NewEvent, first: Option<Cursor>) -> AppendError {
-    AppendError::Conflict { index, id: event.id().to_owned(), source_name: event.source().to_owned(), first }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

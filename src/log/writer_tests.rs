@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::{
-    event::{Draft, Limits},
+    event::{Batch, Draft, Limits},
     log::{
-        Retention,
-        memory::{MemoryStore, MemoryTransaction},
-        store::First,
+        Change, StateKey,
+        memory::{MemoryOptions, MemoryStore, MemoryTransaction},
+        store::{First, Held, Holding, Place},
     },
 };
 use futures_util::FutureExt;
@@ -77,12 +77,33 @@ impl Transaction for ScriptedTransaction<'_> {
         self.inner.take_back(from)
     }
 
+    fn held(&mut self, key: &StateKey) -> Result<Option<Held>, StoreError> {
+        self.inner.held(key)
+    }
+
+    fn referrer(&mut self, key: &StateKey) -> Result<Option<StateKey>, StoreError> {
+        self.inner.referrer(key)
+    }
+
+    fn hold(
+        &mut self,
+        key: &StateKey,
+        before: Option<&Held>,
+        after: Option<Holding<'_>>,
+    ) -> Result<(), StoreError> {
+        self.inner.hold(key, before, after)
+    }
+
     fn commit(self) -> Result<Bounds, StoreError> {
         match self.failure {
             Some(error) => Err(error),
             None => self.inner.commit(),
         }
     }
+}
+
+fn unlimited() -> MemoryOptions {
+    MemoryOptions { events_max: None, ..MemoryOptions::default() }
 }
 
 /// A writer over a scripted store, and what the observer saw: the offsets of each batch.
@@ -96,11 +117,7 @@ struct Subject {
 fn subject(options: WriterOptions) -> Subject {
     let (steps, script) = channel::channel();
     let (began_sender, began) = mpsc::channel(64);
-    let store = Scripted {
-        inner: MemoryStore::new(None, Retention::default(), 1_000),
-        steps: script,
-        began: began_sender,
-    };
+    let store = Scripted { inner: MemoryStore::new(&unlimited()), steps: script, began: began_sender };
     let seen = Arc::new(Mutex::new(Vec::new()));
     let observer = Arc::clone(&seen);
     let on_commit: OnCommit = Box::new(move |batch: Batch| {
@@ -187,11 +204,8 @@ async fn the_bounds_are_published_before_the_observer_is_called() {
     let on_commit: OnCommit = Box::new(move |batch: Batch| {
         to.lock().unwrap().push((batch[0].offset(), observer.wait().bounds().head));
     });
-    let started = Arc::new(Writer::start(
-        MemoryStore::new(None, Retention::default(), 1_000),
-        WriterOptions::default(),
-        on_commit,
-    ));
+    let started =
+        Arc::new(Writer::start(MemoryStore::new(&unlimited()), WriterOptions::default(), on_commit));
     writer.set(Arc::clone(&started)).unwrap();
     for id in ["a", "b"] {
         started.append(vec![event(id, "/")]).await.unwrap();
@@ -423,4 +437,44 @@ async fn what_shares_a_commit_that_fails_is_refused_and_not_shown() {
         assert!(matches!(answer.await.unwrap(), Err(AppendError::Full)));
     }
     assert_eq!(*subject.seen.lock().unwrap(), [[1]]);
+}
+
+#[tokio::test]
+async fn what_a_change_keeps_goes_with_the_commit_that_fails() {
+    let mut subject = subject(WriterOptions::default());
+    let (writer, key) = (Arc::clone(&subject.writer), StateKey::new("agent", None, "a").unwrap());
+    let keep = |id: &str| {
+        let (key, event) = (key.clone(), event(id, "/"));
+        let decide: Decide = Box::new(move |state| {
+            assert!(state.is_free(&key)? && state.referrer(&key)?.is_none());
+            Ok(Change::new().keep(key.clone(), event, vec![key]))
+        });
+        let writer = Arc::clone(&writer);
+        tokio::spawn(async move { writer.change(decide, 0).await })
+    };
+    for error in [StoreError::Full, StoreError::Busy] {
+        let answer = keep("1");
+        subject.begun().await;
+        subject.give(Step::FailToCommit(error));
+        assert!(matches!(answer.await.unwrap(), Err(AppendError::Full | AppendError::Busy { .. })));
+    }
+    drop(subject.steps);
+    let changed = keep("2").await.unwrap().unwrap();
+    assert_eq!((changed.events[0].offset().get(), changed.is_repeat), (1, false));
+    assert_eq!(*subject.seen.lock().unwrap(), [[1]]);
+}
+
+#[tokio::test]
+async fn a_store_without_room_for_a_key_refuses_its_change_alone() {
+    let store = MemoryStore::new(&MemoryOptions { state_keys_max: 1, ..MemoryOptions::default() });
+    let writer = Writer::start(store, WriterOptions::default(), Box::new(|_| ()));
+    let keep = |id: &str, key: &str| {
+        let (key, event) = (StateKey::new("agent", None, key).unwrap(), event(id, "/"));
+        writer.change(Box::new(move |_| Ok(Change::new().keep(key, event, Vec::new()))), 0)
+    };
+    let answers =
+        tokio::join!(keep("1", "a"), keep("2", "b"), keep("3", "a"), writer.append(vec![event("4", "/")]));
+    assert!(answers.0.is_ok() && answers.2.is_ok() && answers.3.is_ok());
+    assert!(matches!(answers.1, Err(AppendError::Full)));
+    assert_eq!(writer.bounds().head.get(), 3);
 }

@@ -36,6 +36,10 @@ fn text(dir: &Path, report: &CheckReport) -> String {
         0 => "no events".to_owned(),
         events => format!("{events} events, offsets {} to {}", report.earliest, report.head),
     };
+    let range = match report.state {
+        0 => range,
+        keys => format!("{range}, {keys} keys of the state"),
+    };
     let verdict = match report.is_sound() {
         true => "sound".to_owned(),
         false => "DAMAGED: restore a backup; what is damaged is never given to anybody".to_owned(),

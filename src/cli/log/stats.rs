@@ -31,6 +31,7 @@ fn text(stats: &LogStats) -> String {
         rows.push(("server".to_owned(), "running on this log".to_owned()));
     }
     rows.extend(stats.files.iter().map(|file| (format!("file {}", file.name), bytes(file.bytes))));
+    rows.extend(stats.state.iter().map(|one| (format!("state {}", one.kind), one.keys.to_string())));
     rows.extend(stats.types.iter().map(|one| (format!("type {}", one.event_type), one.events.to_string())));
     if stats.more_types > 0 {
         rows.push(("other types".to_owned(), stats.more_types.to_string()));

@@ -7,7 +7,7 @@
 use super::{EventFilter, Ids};
 use crate::{
     error::{Code, Refusal},
-    event::{EventType, NewEvent, ScopeField, TypePattern, scope::check_id},
+    event::{EventType, NewEvent, Scope, ScopeField, TypePattern, scope::check_id},
 };
 use std::{
     hash::{Hash, Hasher},
@@ -67,9 +67,15 @@ impl Rule {
         self.types().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(event_type)))
     }
 
+    /// Does it allow an event of this type with this scope? A rule looks at nothing else.
+    pub fn allows_in(&self, event_type: &EventType, scope: &Scope) -> bool {
+        self.allows_type(event_type)
+            && self.scope_ids().all(|(field, ids)| scope.get(field).is_some_and(|id| ids.contains(id)))
+    }
+
     /// Does it allow the event?
     pub fn allows(&self, event: &NewEvent) -> bool {
-        self.0.matches(event)
+        self.allows_in(event.event_type(), event.scope())
     }
 
     /// Does it allow every event?
@@ -111,6 +117,11 @@ impl Rules {
                 format!("{most} {what} in all rules of a grant together"),
             )),
         }
+    }
+
+    /// Does one of them allow an event of this type with this scope?
+    pub fn allow_in(&self, event_type: &EventType, scope: &Scope) -> bool {
+        self.0.iter().any(|rule| rule.allows_in(event_type, scope))
     }
 
     /// Does one of them allow the event?

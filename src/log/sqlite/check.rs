@@ -7,7 +7,7 @@ use super::{
     directory::{Directory, OpenError},
     ends::{self, Ends},
     mark::{self, Witness},
-    open, pages, schema, segment, sql_offset,
+    open, pages, schema, segment, sql_offset, state_check,
 };
 use rusqlite::Connection;
 use serde::Serialize;
@@ -25,6 +25,8 @@ pub struct CheckReport {
     pub beside_server: bool,
     /// Events that were looked at.
     pub events: u64,
+    /// Keys of the state that were looked at, each with its latest event.
+    pub state: u64,
     /// The first offset that is kept.
     pub earliest: u64,
     /// The last offset.
@@ -57,7 +59,7 @@ impl CheckReport {
 }
 
 /// Checks the log in a data directory: the database's own structure, the checksum and place of every event, the idempotency
-/// keys, the index, the ends. Takes as long as reading all of it. Fails when there is no log, or it cannot be opened at all.
+/// keys, the index, the state, the ends. Takes as long as reading all of it. Fails when there is no log, or it cannot be opened at all.
 pub fn check(dir: &Path) -> Result<CheckReport, OpenError> {
     let directory = Directory::existing(dir)?;
     let mut report = CheckReport { beside_server: !directory.is_locked(), ..CheckReport::default() };
@@ -84,6 +86,8 @@ pub fn check(dir: &Path) -> Result<CheckReport, OpenError> {
     let counted = keys(&before, &ends, &mut report);
     report.take(counted);
     let counted = index(&before, &ends, &mut report);
+    report.take(counted);
+    let counted = state(&before, &ends, &mut report);
     report.take(counted);
     Ok(report)
 }
@@ -198,6 +202,14 @@ fn index(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Resu
             report.found(&error);
         }
         at = segment.last + 1;
+    }
+    Ok(())
+}
+
+/// All that is kept under keys is right; a log that this version has not opened yet keeps nothing.
+fn state(connection: &Connection, ends: &Ends, report: &mut CheckReport) -> Result<(), LoadError> {
+    if schema::has_state(connection)? {
+        report.state = state_check::check(connection, ends, |finding| report.found(&finding.to_string()))?;
     }
     Ok(())
 }

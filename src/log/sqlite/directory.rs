@@ -26,8 +26,8 @@ pub enum OpenError {
     },
     /// Another version wrote the log.
     #[error(
-        "{} has format {found}, and this version reads format {known} only; run the version that wrote it, or choose \
-         another data directory",
+        "{} has format {found}, and this version reads formats {oldest} to {known} only; run the version that wrote it, or \
+         choose another data directory",
         file.display()
     )]
     UnknownFormat {
@@ -35,6 +35,8 @@ pub enum OpenError {
         file: PathBuf,
         /// Its format.
         found: i64,
+        /// The oldest format that this version reads.
+        oldest: i64,
         /// The format of this version.
         known: i64,
     },

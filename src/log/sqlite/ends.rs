@@ -34,6 +34,10 @@ pub(super) struct Ends {
     pub(super) keys_from: u64,
     /// When that event was logged, if it is before `earliest`.
     pub(super) keys_at: i64,
+    /// How many keys of the state are kept.
+    pub(super) state_keys: u64,
+    /// The sum of their [`state::mark`](super::state::mark)s: another one when a key is missing or has an older event.
+    pub(super) state_marks: u64,
 }
 
 impl Ends {
@@ -48,6 +52,8 @@ impl Ends {
             bytes_out: 0,
             keys_from: 1,
             keys_at: 0,
+            state_keys: 0,
+            state_marks: 0,
         }
     }
 
@@ -75,7 +81,7 @@ impl Ends {
     }
 
     fn to_bytes(self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(88);
+        let mut out = Vec::with_capacity(104);
         out.extend_from_slice(&self.epoch.secret());
         for number in [self.earliest, self.head, self.bytes_in, self.bytes_out, self.keys_from] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -83,13 +89,16 @@ impl Ends {
         for time in [self.earliest_at, self.head_at, self.keys_at] {
             out.extend_from_slice(&time.to_le_bytes());
         }
+        for number in [self.state_keys, self.state_marks] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
         record::seal(&mut out, 0);
         out
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, Damage> {
         let mut fields = record::unseal(bytes, 0)?;
-        let ends = Ends {
+        let mut ends = Ends {
             epoch: Epoch::new(fields.take()?),
             earliest: fields.u64()?,
             head: fields.u64()?,
@@ -99,7 +108,13 @@ impl Ends {
             earliest_at: fields.i64()?,
             head_at: fields.i64()?,
             keys_at: fields.i64()?,
+            state_keys: 0,
+            state_marks: 0,
         };
+        // A log of format 3 ends here.
+        if !fields.is_empty() {
+            (ends.state_keys, ends.state_marks) = (fields.u64()?, fields.u64()?);
+        }
         let is_sound =
             (1..=ends.head + 1).contains(&ends.earliest) && (1..=ends.earliest).contains(&ends.keys_from);
         is_sound.then_some(ends).ok_or_else(|| "its numbers cannot be".to_owned())

@@ -1,11 +1,14 @@
 //! The write side of the database, as the writer's thread uses it.
 //!
-//! Invariants: an event, its key, the index of the segment that it fills and the ends of the log are one transaction.
+//! Invariants: an event, its key, what is kept of it, the index of the segment that it fills and the ends of the log are one
+//! transaction.
 
 use super::{
     super::{
-        Bounds,
-        store::{First, Place, Store, StoreError, Transaction, Upkeep, body_digest, is_same_body},
+        Bounds, StateKey,
+        store::{
+            First, Held, Holding, Place, Store, StoreError, Transaction, Upkeep, body_digest, is_same_body,
+        },
     },
     SqliteOptions,
     damage::LoadError,
@@ -16,7 +19,7 @@ use super::{
     record::{self, Record},
     removal::{self, Removal},
     segment::{Pending, PendingMark},
-    sql_offset, terms,
+    sql_offset, state, terms,
 };
 use crate::event::{Epoch, NewEvent, Offset};
 use rusqlite::{CachedStatement, Connection, ErrorCode, config::DbConfig};
@@ -43,8 +46,9 @@ pub(super) struct SqliteStore {
     mark: Mark,
     pending: Pending,
     removal: Removal,
-    /// The record in the making.
+    /// The records in the making, of an event and of a key.
     record: Vec<u8>,
+    state_record: Vec<u8>,
     /// Declared after the connection, so the directory is let go after it is closed.
     _directory: Arc<Directory>,
 }
@@ -79,6 +83,7 @@ impl SqliteStore {
             pending,
             removal,
             record: Vec::new(),
+            state_record: Vec::new(),
             _directory: Arc::clone(directory),
         })
     }
@@ -115,6 +120,8 @@ impl Store for SqliteStore {
             pending: &mut self.pending,
             mark: &mut self.mark,
             record: &mut self.record,
+            state_record: &mut self.state_record,
+            recorded: 0,
         })
     }
 
@@ -154,6 +161,9 @@ pub(super) struct SqliteTransaction<'a> {
     pending: &'a mut Pending,
     mark: &'a mut Mark,
     record: &'a mut Vec<u8>,
+    state_record: &'a mut Vec<u8>,
+    /// The offset of the event that the record is of; 0 for none.
+    recorded: u64,
 }
 
 impl SqliteTransaction<'_> {
@@ -175,6 +185,23 @@ impl SqliteTransaction<'_> {
     }
 }
 
+impl SqliteTransaction<'_> {
+    fn write_record(&mut self, event: &NewEvent, place: Place) -> Result<(), StoreError> {
+        let failed = |reason| StoreError::Failed { reason };
+        record::write(self.record, event, place).map_err(failed)?;
+        self.recorded = place.offset.get();
+        Ok(())
+    }
+}
+
+/// The same where a damaged key concerns only what looks for it.
+fn of_state(error: LoadError) -> StoreError {
+    match error {
+        LoadError::Sqlite(error) => error.into(),
+        LoadError::Damaged { .. } => StoreError::Damaged { reason: error.to_string() },
+    }
+}
+
 impl Transaction for SqliteTransaction<'_> {
     fn insert(&mut self, event: &NewEvent, place: Place) -> Result<Option<First>, StoreError> {
         let offset = place.offset.get();
@@ -187,8 +214,7 @@ impl Transaction for SqliteTransaction<'_> {
             let sql = "UPDATE keys SET offset = ?4 WHERE id = ?1 AND source = ?2 AND namespace = ?3";
             self.connection.prepare_cached(sql)?.execute(key)?;
         }
-        let failed = |reason| StoreError::Failed { reason };
-        record::write(self.record, event, place).map_err(failed)?;
+        self.write_record(event, place)?;
         self.insert_event.execute((sql_offset(offset), self.record.as_slice()))?;
         let bytes = record::counted_bytes(self.record.len(), [event.id(), event.source(), event.namespace()]);
         self.events.push((self.pending.mark(), self.new));
@@ -213,6 +239,34 @@ impl Transaction for SqliteTransaction<'_> {
         self.pending.back_to(pending);
         self.new = ends;
         Ok(())
+    }
+
+    fn held(&mut self, key: &StateKey) -> Result<Option<Held>, StoreError> {
+        state::held(self.connection, self.new.epoch, key).map_err(of_state)
+    }
+
+    fn referrer(&mut self, key: &StateKey) -> Result<Option<StateKey>, StoreError> {
+        state::referrer(self.connection, key).map_err(of_state)
+    }
+
+    fn hold(
+        &mut self,
+        key: &StateKey,
+        before: Option<&Held>,
+        after: Option<Holding<'_>>,
+    ) -> Result<(), StoreError> {
+        if let Some(Holding { event, place, .. }) = after
+            && self.recorded != place.offset.get()
+        {
+            self.write_record(event, place)?;
+        }
+        let mut writing =
+            state::Writing { connection: self.connection, ends: &mut self.new, out: self.state_record };
+        match (before, after) {
+            (_, Some(holding)) => writing.hold(key, before, holding, self.record),
+            (Some(before), None) => writing.remove(key, before),
+            (None, None) => Ok(()),
+        }
     }
 
     fn commit(mut self) -> Result<Bounds, StoreError> {

@@ -33,6 +33,8 @@ pub(super) struct Snapshot<'a> {
     transaction: Transaction<'a>,
     epoch: Epoch,
     bounds: Bounds,
+    /// The head that the snapshot has, published or not.
+    committed: Offset,
 }
 
 impl<'a> Snapshot<'a> {
@@ -46,7 +48,20 @@ impl<'a> Snapshot<'a> {
         // Asked after the snapshot: retention never passes what is published, so the head is not before the earliest event.
         let head = published().head.min(ends.bounds().head);
         let bounds = Bounds { earliest: ends.bounds().earliest, head };
-        Ok(Snapshot { transaction, epoch: ends.epoch, bounds })
+        Ok(Snapshot { transaction, epoch: ends.epoch, bounds, committed: ends.bounds().head })
+    }
+
+    pub(super) fn transaction(&self) -> &Transaction<'a> {
+        &self.transaction
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The head of the log as the snapshot has it: what is kept is as of then.
+    pub(super) fn committed(&self) -> Offset {
+        self.committed
     }
 
     /// One page that looks at about so many rows.

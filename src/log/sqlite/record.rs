@@ -98,21 +98,32 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &str) -> Result<(), Damage> {
 
 /// Ends bytes with their checksum, which covers the place they stand at as well: bytes of another row never pass.
 pub(super) fn seal(out: &mut Vec<u8>, place: u64) {
-    let sum = checksum(out, place);
+    seal_after(out, sum_of(place));
+}
+
+/// The same where the sum over the place is known.
+pub(super) fn seal_after(out: &mut Vec<u8>, place: u32) {
+    let sum = crc32c::crc32c_append(place, out);
     out.extend_from_slice(&sum.to_le_bytes());
 }
 
 /// The bytes in front of the checksum, if it is right.
 pub(super) fn unseal(bytes: &[u8], place: u64) -> Result<Fields<'_>, Damage> {
+    unseal_after(bytes, sum_of(place))
+}
+
+/// The same where the sum over the place is known.
+pub(super) fn unseal_after(bytes: &[u8], place: u32) -> Result<Fields<'_>, Damage> {
     let (body, sum) = bytes.split_last_chunk::<4>().ok_or("it is too short")?;
-    match u32::from_le_bytes(*sum) == checksum(body, place) {
+    match u32::from_le_bytes(*sum) == crc32c::crc32c_append(place, body) {
         true => Ok(Fields(body)),
         false => Err("its checksum is wrong".to_owned()),
     }
 }
 
-fn checksum(bytes: &[u8], place: u64) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&place.to_le_bytes()), bytes)
+/// The sum over a place, with which that over its bytes begins.
+pub(super) fn sum_of(place: u64) -> u32 {
+    crc32c::crc32c(&place.to_le_bytes())
 }
 
 /// Fields that are read one after the other.
@@ -138,6 +149,11 @@ impl<'a> Fields<'a> {
         let (text, rest) = self.0.split_at_checked(length).ok_or("a text is cut")?;
         self.0 = rest;
         std::str::from_utf8(text).map_err(|error| error.to_string())
+    }
+
+    /// Is nothing left?
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// What is left.

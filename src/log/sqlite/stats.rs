@@ -41,6 +41,8 @@ pub struct LogStats {
     pub last_time: Option<String>,
     /// Removed events whose (source, id) is still recognised.
     pub removed_keys: u64,
+    /// What is kept beside the events: of each kind the number of keys.
+    pub state: Vec<KindCount>,
     /// The most frequent types with their counts, the most frequent first.
     pub types: Vec<TypeCount>,
     /// How many other types there are.
@@ -62,6 +64,16 @@ pub struct TypeCount {
     pub event_type: String,
     /// Events of it.
     pub events: u64,
+}
+
+/// How much is kept of a kind.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct KindCount {
+    /// The kind.
+    pub kind: String,
+    /// Keys of it.
+    pub keys: u64,
 }
 
 /// How large a file is.
@@ -131,6 +143,7 @@ fn count(connection: &Connection, stats: &mut LogStats) -> Result<(), LoadError>
         |sql: &str| connection.query_one(sql, [], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned);
     stats.free_bytes = number("PRAGMA freelist_count")? * number("PRAGMA page_size")?;
     stats.removed_keys = number("SELECT COUNT(*) FROM forgotten")?;
+    stats.state = kinds(connection)?;
     let mut types: BTreeMap<String, u64> = BTreeMap::new();
     let mut statement = connection.prepare("SELECT offset, record FROM events ORDER BY offset")?;
     let mut rows = statement.query([])?;
@@ -155,4 +168,15 @@ fn count(connection: &Connection, stats: &mut LogStats) -> Result<(), LoadError>
     types.truncate(TYPES_MAX);
     stats.types = types;
     Ok(())
+}
+
+fn kinds(connection: &Connection) -> Result<Vec<KindCount>, LoadError> {
+    if !schema::has_state(connection)? {
+        return Ok(Vec::new());
+    }
+    let mut statement = connection.prepare("SELECT kind, COUNT(*) FROM state GROUP BY kind ORDER BY kind")?;
+    let kinds = statement.query_map([], |row| {
+        Ok(KindCount { kind: row.get(0)?, keys: row.get::<_, i64>(1)?.cast_unsigned() })
+    })?;
+    Ok(kinds.collect::<Result<_, _>>()?)
 }
