@@ -12,7 +12,7 @@ mod publishing;
 
 use crate::{
     error::{Code, Refusal, excerpt},
-    event::{EventFilter, NewEvent, Rule, Rules, Scope, ScopeField},
+    event::{EventFilter, EventType, NewEvent, Rule, Rules, Scope, ScopeField},
 };
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -143,9 +143,27 @@ impl Grant {
     /// May the principal read the event? Fails with `FORBIDDEN`, which says why not: for explanations, never for callers, who
     /// would learn that the event exists.
     pub fn check_read(&self, event: &NewEvent) -> Result<(), Refusal> {
+        self.check("read", &self.0.read, event.event_type(), event.scope())
+    }
+
+    /// May the principal read the event?
+    pub fn may_read(&self, event: &NewEvent) -> bool {
         match &self.0.read {
-            Reach::Within(rules) if !rules.allow(event) => {
-                Err(self.refusal("read", publishing::clash(event, rules)))
+            Reach::Everything => true,
+            Reach::Within(rules) => rules.allow(event),
+        }
+    }
+
+    /// May the principal publish an event of this type with this scope as it is? Fails with `FORBIDDEN`, as [`Grant::narrow`]
+    /// does.
+    pub fn check_publish(&self, event_type: &EventType, scope: &Scope) -> Result<(), Refusal> {
+        self.check("publish", &self.0.publish, event_type, scope)
+    }
+
+    fn check(&self, verb: &str, reach: &Reach, event_type: &EventType, scope: &Scope) -> Result<(), Refusal> {
+        match reach {
+            Reach::Within(rules) if !rules.allow_in(event_type, scope) => {
+                Err(self.refusal(verb, publishing::clash(event_type, scope, rules)))
             }
             Reach::Everything | Reach::Within(_) => Ok(()),
         }
@@ -168,11 +186,25 @@ impl Grant {
             Reach::Everything => return Ok(event),
             Reach::Within(rules) => rules,
         };
-        let event = publishing::with_fixed_scope(event, rules)?;
-        match rules.allow(&event) {
-            true => Ok(event),
-            false => Err(self.refusal("publish", publishing::clash(&event, rules))),
+        let event = publishing::fixed_scope(event.event_type(), event.scope(), rules)
+            .try_fold(event, |event, (field, id)| event.or_scope(field, id))?;
+        self.check_publish(event.event_type(), event.scope())?;
+        Ok(event)
+    }
+
+    /// The scope that [`Grant::admit`] gives an event of this type with this scope. Fails as it does.
+    pub fn complete(&self, event_type: &EventType, mut scope: Scope) -> Result<Scope, Refusal> {
+        let rules = match &self.0.publish {
+            Reach::Everything => return Ok(scope),
+            Reach::Within(rules) => rules,
+        };
+        for (field, id) in publishing::fixed_scope(event_type, &scope, rules) {
+            if scope.get(field).is_none() {
+                scope.set(field, id)?;
+            }
         }
+        self.check_publish(event_type, &scope)?;
+        Ok(scope)
     }
 
     /// Whose ids of events an id of this event is told apart from: the scope fields that all rules to publish by limit, with the

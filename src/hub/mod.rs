@@ -1,4 +1,5 @@
-//! The pipeline: publish is allow, append, route; subscribe is a start position, then a [`Tail`].
+//! The pipeline: publish is allow, append, route; a change is a publish with what is kept of it; subscribe is a start position,
+//! then a [`Tail`].
 //!
 //! Flow: takes checked events from every way in and gives them to `log`; gives tails, replays and history to `fanout`, to
 //! resolvers and to the edge.
@@ -8,10 +9,14 @@
 mod history;
 mod position;
 mod replay;
+mod state;
 mod tail;
 
+/// What changes and reads of what is kept are made of.
+pub use crate::log::{Change, Decide, Kept, State, StateKey, StateRead};
 pub use history::{HISTORY_EVENTS_MAX, History, HistoryRequest};
 pub use replay::{Replay, Replayed};
+pub use state::{ChangeMade, KeptPage};
 pub use tail::Tail;
 
 use crate::{
@@ -55,18 +60,25 @@ impl Hub {
     ) -> Result<Vec<Appended>, Refusal> {
         let transients = events.iter().filter(|event| !event.is_persistent()).count();
         let answer = self.allow_and_append(principal, events).await;
-        match &answer {
-            Ok(appended) => {
-                let duplicates = appended.iter().filter(|one| one.duplicate).count();
-                self.metrics.events_duplicate.inc_by(duplicates as u64);
+        self.count(answer.as_ref().ok().map(|appended| {
+            let repeats = appended.iter().filter(|one| one.duplicate).count();
+            Published { logged: appended.len() - repeats - transients, transients, repeats }
+        }));
+        answer
+    }
+
+    /// Counts the events of a publish; `None` for one that was refused.
+    fn count(&self, published: Option<Published>) {
+        match published {
+            Some(Published { logged, transients, repeats }) => {
+                self.metrics.events_duplicate.inc_by(repeats as u64);
                 self.metrics.events_transient.inc_by(transients as u64);
-                self.metrics.events_published.inc_by((appended.len() - duplicates - transients) as u64);
+                self.metrics.events_published.inc_by(logged as u64);
             }
-            Err(_) => {
+            None => {
                 self.metrics.publishes_refused.inc();
             }
         }
-        answer
     }
 
     async fn allow_and_append(
@@ -74,35 +86,13 @@ impl Hub {
         principal: &Principal,
         events: Vec<NewEvent>,
     ) -> Result<Vec<Appended>, Refusal> {
-        if !(1..=PUBLISH_EVENTS_MAX).contains(&events.len()) {
-            let given = format!("{} events", events.len());
-            return Err(Refusal::field(
-                Code::TooMany,
-                "events",
-                &given,
-                format!("1 to {PUBLISH_EVENTS_MAX} events"),
-            ));
-        }
+        check_count(events.len())?;
         principal.charge_publish(events.len(), events.iter().map(NewEvent::bytes).sum())?;
-        let admit = |(index, event): (usize, NewEvent)| {
-            let event = principal.admit(event).map_err(|refusal| refusal.with("index", index.to_string()))?;
-            // An id that somebody else used must not be told from one that is free.
-            let namespace = principal.grant().publish_namespace(&event);
-            let event = event.in_namespace(namespace);
-            Ok(match principal.correlation_id() {
-                Some(id) => event.or_correlation_id(id),
-                None => event,
-            })
-        };
+        let admit = |(index, event)| admitted(principal, index, event);
         let admitted: Result<_, Refusal> = events.into_iter().enumerate().map(admit).collect();
         let refused = |refusal: &Refusal| principal.record(Entry::publish_refused(principal, refusal));
         let events = admitted.inspect_err(refused)?;
-        self.log.append(events).await.map_err(|error| {
-            if let AppendError::Stopped { reason } = &error {
-                tracing::warn!(%reason, "publish refused");
-            }
-            error.refusal()
-        })
+        self.log.append(events).await.map_err(|error| append_refusal(&error))
     }
 
     /// Follows matching events from after an offset that [`Hub::locate`] gave, without end; transient ones only while it keeps up with
@@ -212,6 +202,45 @@ impl Hub {
             }
         }
     }
+}
+
+/// How many events a publish had, of each kind.
+#[derive(Clone, Copy)]
+struct Published {
+    logged: usize,
+    transients: usize,
+    repeats: usize,
+}
+
+/// Fails with `TOO_MANY` for what is not a number of events that one request publishes.
+fn check_count(events: usize) -> Result<(), Refusal> {
+    match events {
+        1..=PUBLISH_EVENTS_MAX => Ok(()),
+        _ => {
+            let (given, allowed) = (format!("{events} events"), format!("1 to {PUBLISH_EVENTS_MAX} events"));
+            Err(Refusal::field(Code::TooMany, "events", &given, allowed))
+        }
+    }
+}
+
+/// The event at this place of a request as the principal may publish it.
+fn admitted(principal: &Principal, index: usize, event: NewEvent) -> Result<NewEvent, Refusal> {
+    let event = principal.admit(event).map_err(|refusal| refusal.with("index", index.to_string()))?;
+    // An id that somebody else used must not be told from one that is free.
+    let namespace = principal.grant().publish_namespace(&event);
+    let event = event.in_namespace(namespace);
+    Ok(match principal.correlation_id() {
+        Some(id) => event.or_correlation_id(id),
+        None => event,
+    })
+}
+
+/// What a publisher is told when the log does not take what it asked for.
+fn append_refusal(error: &AppendError) -> Refusal {
+    if let AppendError::Stopped { reason } = error {
+        tracing::warn!(%reason, "publish refused");
+    }
+    error.refusal()
 }
 
 #[cfg(test)]

@@ -250,9 +250,11 @@ proptest! {
     ) {
         let given = event(&json!({ "type": event_type, "organizationId": organization, "userId": user, "id": "e" }));
         let allowed = |event: &NewEvent| super::tests::rules(&rules).iter().any(|rule| rule.allows(event));
+        let completed = publishes(&rules).complete(given.event_type(), given.scope().clone());
         match publishes(&rules).admit(given.clone()) {
             Ok(admitted) => {
                 prop_assert!(allowed(&admitted));
+                prop_assert_eq!(&completed.unwrap(), admitted.scope());
                 for (field, id) in given.scope().iter() {
                     prop_assert_eq!(admitted.scope().get(field), Some(id));
                 }
@@ -261,6 +263,7 @@ proptest! {
             Err(refusal) => {
                 prop_assert!(!allowed(&given), "{}", refusal);
                 prop_assert_eq!(refusal.code, Code::Forbidden);
+                prop_assert_eq!(completed.unwrap_err(), refusal);
             }
         }
     }
