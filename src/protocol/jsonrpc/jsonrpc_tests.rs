@@ -2,6 +2,7 @@
 
 use super::*;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// The server of the examples: `subtract`, `sum`, `get_data`, and notifications that do nothing.
 fn run(call: &Call<'_>) -> Result<Value, RpcError> {
@@ -277,6 +278,22 @@ fn the_openrpc_document_lists_exactly_the_methods_there_are() {
             assert!(document["components"]["errors"][name].is_object(), "{name}");
         }
     }
+}
+
+#[test]
+fn the_openrpc_document_has_every_field_of_an_event() {
+    use crate::event::Draft;
+    let document: Value = serde_json::from_str(OPENRPC).unwrap();
+    let fields = |name: &str| {
+        let properties = document["components"]["schemas"][name]["properties"].as_object().unwrap();
+        properties.keys().cloned().collect::<BTreeSet<_>>()
+    };
+    // A field that is none is answered with all that there are.
+    let refusal = Draft::from_json(r#"{"none":1}"#).unwrap_err().to_string();
+    let known = refusal.split_once("expected one of").unwrap().1.split('`').skip(1).step_by(2);
+    let known: BTreeSet<String> = known.map(str::to_owned).collect();
+    assert_eq!(fields("NewEvent"), known);
+    assert_eq!(fields("Event"), known.into_iter().chain(["cursor".to_owned()]).collect());
 }
 
 #[test]
