@@ -192,6 +192,18 @@ impl Grant {
         Ok(event)
     }
 
+    /// The scope in which an event of this type can be read that has this scope: what is given, and the ids on which the rules to
+    /// read agree that could still allow it. Fails with `INVALID_EVENT` for what is no id.
+    pub fn readable_scope(&self, event_type: &EventType, mut scope: Scope) -> Result<Scope, Refusal> {
+        let Reach::Within(rules) = &self.0.read else { return Ok(scope) };
+        for (field, id) in publishing::fixed_scope(event_type, &scope, rules) {
+            if scope.get(field).is_none() {
+                scope.set(field, id)?;
+            }
+        }
+        Ok(scope)
+    }
+
     /// The scope that [`Grant::admit`] gives an event of this type with this scope. Fails as it does.
     pub fn complete(&self, event_type: &EventType, mut scope: Scope) -> Result<Scope, Refusal> {
         let rules = match &self.0.publish {

@@ -19,6 +19,7 @@ mod draft;
 mod event;
 mod filter;
 mod mutation;
+mod notifications;
 mod operation;
 mod query;
 mod render;

@@ -5,7 +5,9 @@ use super::{
     chat::ChatMutation,
     draft::{NewEventInput, at_index},
     error::graphql_error,
-    hub, principal,
+    hub,
+    notifications::NotificationMutation,
+    principal,
     scalars::CursorText,
 };
 use crate::{
@@ -40,6 +42,11 @@ pub struct Mutation;
 /// What changes something.
 #[Object]
 impl Mutation {
+    #[graphql(flatten)]
+    async fn notifications(&self) -> NotificationMutation {
+        NotificationMutation
+    }
+
     #[graphql(flatten)]
     async fn chat(&self) -> ChatMutation {
         ChatMutation

@@ -7,7 +7,9 @@ use super::{
     error::graphql_error,
     event::AnyEvent,
     filter::{FilterInput, filter},
-    hub, principal,
+    hub,
+    notifications::NotificationQuery,
+    principal,
     scalars::{Count, CursorText},
 };
 use crate::{
@@ -187,6 +189,11 @@ pub struct Query;
 /// What can be asked.
 #[Object]
 impl Query {
+    #[graphql(flatten)]
+    async fn notifications(&self) -> NotificationQuery {
+        NotificationQuery
+    }
+
     #[graphql(flatten)]
     async fn chat(&self) -> ChatQuery {
         ChatQuery

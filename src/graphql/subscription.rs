@@ -141,7 +141,7 @@ fn asked(given: Option<FilterInput>, from: Option<StartInput>, overflow: Overflo
 }
 
 /// The events that name a caller as their user; without a credential nobody is signed in.
-fn addressed_to(principal: &Principal) -> Result<EventFilter, Refusal> {
+pub(super) fn addressed_to(principal: &Principal) -> Result<EventFilter, Refusal> {
     let missing = "notifications are those of the signed-in user, and this connection has not signed in";
     let user = principal.signed_in().ok_or_else(|| Refusal::new(Code::Unauthenticated, missing))?;
     EventFilter::default().with_scope(ScopeField::User, user)

@@ -41,6 +41,8 @@ mod limited;
 mod masking;
 /// Several streaming responses on one connection.
 mod multiplexed;
+/// What is addressed to a user, over all of their devices.
+mod notifications;
 /// Start positions, restarts, other logs.
 mod resume;
 /// Retention as readers see it, and `fanfare log` on the directory it leaves.
