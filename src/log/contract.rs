@@ -373,6 +373,7 @@ fn a_start_whose_successor_is_gone_is_expired_and_the_next_one_is_not(kind: Kind
         let page = subject.log.read(falling(page.through, 3)).await.unwrap();
         assert_eq!((offsets(&page.events), page.through.get(), page.is_last), (vec![7], 0, true));
         assert_eq!(subject.log.append(events(1)).await.unwrap()[0].offset.get(), 11);
+        subject.earliest(8).await;
         assert_eq!(
             subject.log.before_time(chrono::DateTime::UNIX_EPOCH).await.unwrap().next(),
             subject.log.bounds().earliest

@@ -17,7 +17,8 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check that everything stored is what was written: events, checksums, order, keys, index. Exit code 1 when it is not.
+    /// Check that everything stored is what was written: events, checksums, order, keys, index, state. Exit code 1 when it is
+    /// not.
     Check(Target),
     /// Count events and bytes, and show where the log begins and ends.
     Stats(Target),
