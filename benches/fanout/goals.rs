@@ -14,6 +14,7 @@ pub(crate) const US_TO_CONNECT: &str = "us CPU to connect";
 pub(crate) const KB_IDLE: &str = "KB idle";
 pub(crate) const KB_AFTER_BURST: &str = "KB after burst";
 pub(crate) const PUBLISHES_PER_S: &str = "publishes/s";
+pub(crate) const CHANGES_PER_S: &str = "changes/s";
 pub(crate) const EVENTS_PER_S: &str = "events/s";
 pub(crate) const P99_MS: &str = "p99 ms";
 pub(crate) const P99_RATIO: &str = "p99 during/before";
@@ -196,11 +197,14 @@ fn log_goals() -> Vec<Goal> {
     let (single, batch) = ("one by one", "batches of 100");
     let of_redis = |setting| Ratio(rate(setting, DISK), rate(setting, "redis-streams"));
     let replay = Number(("replay", DISK, EVENTS_PER_S));
+    let changes = |setting| Number((setting, DISK, CHANGES_PER_S));
     vec![
         goal(Row::Durable, "one by one, publishes/s", Number(rate(single, DISK)), least(40e3), None),
         goal(Row::Durable, "one by one, of Redis Streams", of_redis(single), None, least(1.0)),
         goal(Row::Durable, "batches of 100, publishes/s", Number(rate(batch, DISK)), least(150e3), None),
         goal(Row::Durable, "batches of 100, of Redis Streams", of_redis(batch), None, least(1.0)),
+        goal(Row::Resources, "agents' status, changes/s", changes("agents' status"), least(5e3), None),
+        goal(Row::Resources, "new tasks, changes/s", changes("new tasks"), least(5e3), None),
         goal(Row::Replay, "events/s to one client", replay, least(200e3), least(400e3)),
     ]
 }

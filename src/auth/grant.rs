@@ -61,6 +61,17 @@ impl Reach {
             Reach::Within(rules) => rules.iter().cloned().collect(),
         }
     }
+
+    /// Does it reach every event of a type that has these ids, whatever its other ids are?
+    fn takes_all(&self, event_type: &EventType, ids: &Scope) -> bool {
+        let is_met = |rule: &Rule| {
+            rule.scope_ids().all(|(field, allowed)| ids.get(field).is_some_and(|id| allowed.contains(id)))
+        };
+        match self {
+            Reach::Everything => true,
+            Reach::Within(rules) => rules.iter().any(|rule| rule.allows_type(event_type) && is_met(rule)),
+        }
+    }
 }
 
 impl PartialEq for Grant {
@@ -248,6 +259,24 @@ impl Grant {
             }
         }
         scope
+    }
+
+    /// May every event of this type that has these ids be read, whatever its other ids are?
+    pub fn reads_all(&self, event_type: &EventType, ids: &Scope) -> bool {
+        self.0.read.takes_all(event_type, ids)
+    }
+
+    /// May every event of this type that has these ids be published, whatever its other ids are?
+    pub fn publishes_all(&self, event_type: &EventType, ids: &Scope) -> bool {
+        self.0.publish.takes_all(event_type, ids)
+    }
+
+    /// Is it by the id in this field that the event may be published? Such an id is in the grant itself.
+    pub fn names(&self, event: &NewEvent, field: ScopeField) -> bool {
+        match &self.0.publish {
+            Reach::Everything => false,
+            Reach::Within(rules) => rules.iter().any(|rule| rule.ids(field).is_some() && rule.allows(event)),
+        }
     }
 
     /// What may be read, on one line for people.

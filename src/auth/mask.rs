@@ -23,7 +23,7 @@ pub(super) use plan::Plan;
 
 use super::View;
 use crate::event::{EventType, TypePattern};
-use path::{Field, Target};
+use path::{Field, Segment, Target};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 use std::{collections::BTreeSet, fmt, sync::Arc};
@@ -76,6 +76,20 @@ impl Mask {
     /// Does it mask anything in events of this type?
     pub fn concerns(&self, event_type: &EventType) -> bool {
         self.types.iter().any(|pattern| pattern.matches(event_type))
+    }
+
+    /// Can it hide this member of the data, or something inside it?
+    pub fn hides_member(&self, member: &str) -> bool {
+        match &self.target {
+            Target::Data(path) => {
+                // Data that is an object is itself where a path says each of a list.
+                match path.iter().find(|segment| **segment != Segment::Each) {
+                    Some(Segment::Key(key)) => **key == *member,
+                    Some(Segment::Any | Segment::Each) | None => true,
+                }
+            }
+            Target::Field(_) | Target::Attribute(_) => false,
+        }
     }
 
     /// The field that it masks, if it is one by which filters select.

@@ -265,3 +265,37 @@ fn nothing_that_is_printed_for_debugging_holds_the_key() {
     let shown = format!("{masks:?} {:?}", masks.view(&["member"], is_known));
     assert!(!shown.contains("9, 9") && shown.contains("MaskKey(…)"), "{shown}");
 }
+
+#[test]
+fn nothing_is_selected_by_a_member_that_a_mask_hides_and_by_others_it_is() {
+    let types = |names: &[&str]| -> Vec<EventType> {
+        names.iter().map(|name| EventType::parse(name, "type").unwrap()).collect()
+    };
+    let task = types(&["task.created", "task.failed"]);
+    for (path, hides) in [
+        ("data.status", true),
+        ("data.status.inside", true),
+        ("data", true),
+        ("data.*", true),
+        ("data[*]", true),
+        ("data[*].status", true),
+        ("data.name", false),
+        ("data.name.status", false),
+        ("attributes.status", false),
+        ("subject", false),
+    ] {
+        let masks =
+            one(&format!("types = ['*.failed']\npath = '{path}'\naction = 'null'\nroles = ['member']"));
+        let view = masks.view(&["member"], is_known);
+        let refused = view.check_member(&task, "status");
+        assert_eq!(refused.is_err(), hides, "{path}");
+        if let Err(refusal) = refused {
+            assert_eq!((refusal.code, refusal.detail("field")), (Code::Forbidden, Some("status")));
+        }
+        assert!(view.check_member(&types(&["task.created"]), "status").is_ok(), "{path}: of other types");
+        assert!(
+            masks.view(&["support"], is_known).check_member(&task, "status").is_ok(),
+            "{path}: for others"
+        );
+    }
+}

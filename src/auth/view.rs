@@ -97,6 +97,21 @@ impl View {
         }
     }
 
+    /// Fails with `FORBIDDEN` when a member of the data is masked in events of one of these types: then nobody may select by it
+    /// either.
+    pub fn check_member(&self, event_types: &[EventType], member: &str) -> Result<(), Refusal> {
+        let hides = |mask: &Mask| {
+            mask.hides_member(member) && event_types.iter().any(|event_type| mask.concerns(event_type))
+        };
+        match self.masks().any(hides) {
+            false => Ok(()),
+            true => {
+                let message = format!("{member} is masked for your role, so nothing can be selected by it");
+                Err(Refusal::new(Code::Forbidden, message).with("field", member))
+            }
+        }
+    }
+
     /// Equal views have equal numbers, and others hardly ever.
     pub fn fingerprint(&self) -> u64 {
         self.0.as_ref().map_or(0, |masked| masked.content)

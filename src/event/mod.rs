@@ -12,6 +12,7 @@ mod filter;
 pub mod json;
 mod kind;
 mod overflow;
+mod place;
 mod scope;
 mod shown;
 mod start;

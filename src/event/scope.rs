@@ -68,6 +68,13 @@ impl Scope {
         Ok(())
     }
 
+    /// Takes the id of a field away.
+    pub fn clear(&mut self, field: ScopeField) {
+        if let Some(place) = self.0.get_mut(field as usize) {
+            *place = None;
+        }
+    }
+
     /// The scope with each id as `show` gives it. What it gives keeps the rule of ids.
     pub(crate) fn shown(&self, mut show: impl FnMut(ScopeField, &str) -> Option<Box<str>>) -> Scope {
         let mut shown = Scope::default();

@@ -3,14 +3,18 @@
 //! Invariants: the data of an event is parsed only when a field inside it is selected, and then once.
 
 mod families;
-mod members;
 
 pub(super) use families::*;
 
-use super::scalars::{CursorText, JsonText, Time};
-use crate::event::{self, ScopeField};
+use super::{
+    members::Members,
+    scalars::{CursorText, JsonText, Time},
+};
+use crate::{
+    event::{self, ScopeField},
+    platform::resources,
+};
 use async_graphql::{Enum, ID, Object};
-use members::Members;
 use std::sync::{Arc, OnceLock};
 
 /// How urgent an event is.
@@ -35,16 +39,25 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn new(event: Arc<event::Event>) -> Self {
+    pub(super) fn new(event: Arc<event::Event>) -> Self {
         Shared { event, members: OnceLock::new() }
     }
 
-    fn members(&self) -> &Members {
+    pub(super) fn members(&self) -> &Members {
         self.members.get_or_init(|| Members::read(self.event.data().as_str()))
     }
 
-    fn scope(&self, field: ScopeField) -> Option<ID> {
+    pub(super) fn scope(&self, field: ScopeField) -> Option<ID> {
         self.event.scope().get(field).map(ID::from)
+    }
+
+    pub(super) fn place(&self) -> CursorText {
+        self.event.cursor().into()
+    }
+
+    /// The event as that of a resource, if a change of one made it.
+    fn state<T: From<Arc<event::Event>>>(&self) -> Option<T> {
+        (self.event.source() == resources::SOURCE).then(|| Arc::clone(&self.event).into())
     }
 }
 

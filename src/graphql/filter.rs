@@ -71,7 +71,8 @@ impl Category {
     }
 }
 
-fn ids(given: Option<Vec<ID>>) -> Option<Vec<String>> {
+/// Ids as a filter's draft has them.
+pub(super) fn ids(given: Option<Vec<ID>>) -> Option<Vec<String>> {
     given.map(|ids| ids.into_iter().map(|id| id.0).collect())
 }
 

@@ -1,6 +1,6 @@
 //! The schema: what clients can ask, publish and follow, and how an event looks in GraphQL.
 //!
-//! Flow: queries and mutations are executed on the [`Schema`] and ask the `hub`. A subscription goes through [`prepare`], which
+//! Flow: queries and mutations are executed on the [`Schema`] and ask the `hub`, or the resources of `platform`. A subscription goes through [`prepare`], which
 //! gives what it asks for, and becomes a member of the group of its [`SelectionForm`], which renders events for all members.
 //! Run alone, by [`Schema::execute_stream`](async_graphql::Schema::execute_stream), every subscription works without a server.
 //! Invariants: resolvers see what is in the request's data: a `Principal` (without one, nobody in particular) or, in a group,
@@ -18,11 +18,13 @@ mod documents;
 mod draft;
 mod event;
 mod filter;
+mod members;
 mod mutation;
 mod notifications;
 mod operation;
 mod query;
 mod render;
+mod resource;
 mod scalars;
 mod source;
 mod subscription;

@@ -8,6 +8,7 @@ use super::{
     hub,
     notifications::NotificationMutation,
     principal,
+    resource::ResourceMutation,
     scalars::CursorText,
 };
 use crate::{
@@ -50,6 +51,11 @@ impl Mutation {
     #[graphql(flatten)]
     async fn chat(&self) -> ChatMutation {
         ChatMutation
+    }
+
+    #[graphql(flatten)]
+    async fn resources(&self) -> ResourceMutation {
+        ResourceMutation
     }
 
     /// Publishes an event and answers once it is on stable storage.

@@ -10,6 +10,7 @@ use super::{
     hub,
     notifications::NotificationQuery,
     principal,
+    resource::ResourceQuery,
     scalars::{Count, CursorText},
 };
 use crate::{
@@ -35,14 +36,14 @@ pub(super) struct EventEdge {
 /// What is around a page.
 #[derive(Debug, SimpleObject)]
 pub(super) struct PageInfo {
-    /// Are there matching events after the page, within the bounds asked for?
-    has_next_page: bool,
-    /// Are there matching events before the page, within the bounds asked for?
-    has_previous_page: bool,
-    /// The cursor of the first event; null for an empty page.
-    start_cursor: Option<CursorText>,
-    /// The cursor of the last event; null for an empty page.
-    end_cursor: Option<CursorText>,
+    /// Is there more that matches after the page, within the bounds asked for?
+    pub(super) has_next_page: bool,
+    /// Is there more that matches before the page, within the bounds asked for? False where pages go forward only.
+    pub(super) has_previous_page: bool,
+    /// The cursor of the first one; null for an empty page.
+    pub(super) start_cursor: Option<CursorText>,
+    /// The cursor to go on after: that of the last one, or a later one; null for an empty page after which there is nothing.
+    pub(super) end_cursor: Option<CursorText>,
 }
 
 impl PageInfo {
@@ -197,6 +198,11 @@ impl Query {
     #[graphql(flatten)]
     async fn chat(&self) -> ChatQuery {
         ChatQuery
+    }
+
+    #[graphql(flatten)]
+    async fn resources(&self) -> ResourceQuery {
+        ResourceQuery
     }
 
     /// A page of the past. Without `first` and `last`, the newest 50 events that match.

@@ -64,7 +64,8 @@ impl From<Cursor> for CursorText {
     }
 }
 
-/// A position in the log, opaque. Keep the one you saw last and give it back to continue after it.
+/// A position in the log, or a place in a list where the field says so; opaque. Keep the one you saw last and give it back to
+/// continue after it.
 #[Scalar(name = "Cursor")]
 impl ScalarType for CursorText {
     fn parse(value: Value) -> InputValueResult<Self> {

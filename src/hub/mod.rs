@@ -7,6 +7,7 @@
 //! Not here: rendering and delivery (`fanout`).
 
 mod history;
+mod place;
 mod position;
 mod replay;
 mod state;
@@ -16,7 +17,7 @@ mod tail;
 pub use crate::log::{Change, Decide, Kept, State, StateKey, StateRead};
 pub use history::{HISTORY_EVENTS_MAX, History, HistoryRequest};
 pub use replay::{Replay, Replayed};
-pub use state::{ChangeMade, KeptPage};
+pub use state::{ChangeMade, KeptPage, STATE_SOURCE};
 pub use tail::Tail;
 
 use crate::{
@@ -88,7 +89,10 @@ impl Hub {
     ) -> Result<Vec<Appended>, Refusal> {
         check_count(events.len())?;
         principal.charge_publish(events.len(), events.iter().map(NewEvent::bytes).sum())?;
-        let admit = |(index, event)| admitted(principal, index, event);
+        let admit = |(index, event): (usize, NewEvent)| match event.source() {
+            STATE_SOURCE => Err(own_source().with("index", index.to_string())),
+            _ => admitted(principal, index, event),
+        };
         let admitted: Result<_, Refusal> = events.into_iter().enumerate().map(admit).collect();
         let refused = |refusal: &Refusal| principal.record(Entry::publish_refused(principal, refusal));
         let events = admitted.inspect_err(refused)?;
@@ -213,6 +217,11 @@ struct Published {
 }
 
 /// Fails with `TOO_MANY` for what is not a number of events that one request publishes.
+fn own_source() -> Refusal {
+    let allowed = "any other; under this one changes of what is kept are announced";
+    Refusal::field(Code::InvalidEvent, "source", STATE_SOURCE, allowed)
+}
+
 fn check_count(events: usize) -> Result<(), Refusal> {
     match events {
         1..=PUBLISH_EVENTS_MAX => Ok(()),

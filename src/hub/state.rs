@@ -13,6 +13,9 @@ use crate::{
 };
 use std::sync::Arc;
 
+/// The source of the events of what is kept. Nobody publishes under it: only changes do.
+pub const STATE_SOURCE: &str = "/resources";
+
 /// What came of a change.
 #[derive(Clone, Debug)]
 pub struct ChangeMade {

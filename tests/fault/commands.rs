@@ -3,8 +3,8 @@
 use crate::{
     failure::{Failure, expect},
     faults::{
-        descriptors, disk_full, half_open, kill, power_cut, second_process, simulated_cut, stopped_reader,
-        sync, syscalls, terminate,
+        descriptors, disk_full, half_open, kill, power_cut, resources, second_process, simulated_cut,
+        stopped_reader, sync, syscalls, terminate,
     },
     run::Settings,
     sandbox,
@@ -90,6 +90,11 @@ pub(crate) enum Fault {
     HalfOpen,
     /// Readers that are stopped by SIGSTOP and go on later.
     StoppedReader,
+    /// kill -9 between and inside changes of resources.
+    Resources {
+        #[arg(long, default_value_t = 1_000)]
+        sequences: u64,
+    },
     /// SIGTERM under load.
     Terminate {
         #[arg(long, default_value_t = 5)]
@@ -113,6 +118,7 @@ impl Fault {
             Fault::SecondProcess,
             Fault::HalfOpen,
             Fault::StoppedReader,
+            Fault::Resources { sequences: 80 },
             Fault::Terminate { cycles: 5 },
         ]
     }
@@ -129,6 +135,8 @@ impl Fault {
                 *cuts = 50;
             } else if let Fault::SimulatedCut { cuts, .. } = command {
                 *cuts = 2_000;
+            } else if let Fault::Resources { sequences } = command {
+                *sequences = 1_000;
             } else if let Fault::Terminate { cycles } = command {
                 *cycles = 50;
             }
@@ -156,6 +164,7 @@ impl Fault {
             Fault::SecondProcess => "second-process",
             Fault::HalfOpen => "half-open",
             Fault::StoppedReader => "stopped-reader",
+            Fault::Resources { sequences } => &format!("resources --sequences {sequences}"),
             Fault::Terminate { cycles } => &format!("terminate --cycles {cycles}"),
         };
         words.split(' ').map(str::to_owned).collect()
@@ -197,6 +206,7 @@ impl Fault {
             Fault::SecondProcess => second_process::run(settings).await,
             Fault::HalfOpen => half_open::run(settings).await,
             Fault::StoppedReader => stopped_reader::run(settings).await,
+            Fault::Resources { sequences } => resources::run(settings, *sequences).await,
             Fault::Terminate { cycles } => terminate::run(settings, *cycles).await,
         }
     }

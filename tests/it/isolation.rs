@@ -1,11 +1,12 @@
 //! Promise 3. Below the edge: an event reaches a reader exactly when the reader's grant allows it and its filter matches it, by
 //! the filter itself, by the index and by both logs, against an oracle that is written from the definitions and shares no code
-//! with any of them. Over real connections: `endpoints`, `tenants`; who shares what: `sharing`.
+//! with any of them. Over real connections: `endpoints`, `tenants`; what is kept: `state`; who shares what: `sharing`.
 
 mod endpoints;
 mod oracle;
 mod people;
 mod sharing;
+mod state;
 mod tenants;
 
 use fanfare::{

@@ -5,6 +5,7 @@
 
 mod canaries;
 mod endpoints;
+mod state;
 
 use crate::support::DEADLINE;
 use canaries::{CANARY, FIELDS, READERS, ROLES, canary, events, masks, transient_events};

@@ -174,7 +174,8 @@ fn post_events_with(token: Option<&str>, body: &str) -> Vec<u8> {
 /// The body of the first response, or as an error what a response other than 2xx says.
 type Body = Result<String, String>;
 
-fn split_response(bytes: &[u8]) -> Result<Option<(Body, &[u8])>, Failure> {
+/// The first response and what follows it; `None` while its end is missing.
+pub(crate) fn split_response(bytes: &[u8]) -> Result<Option<(Body, &[u8])>, Failure> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default());
     let length = head.lines().find_map(|line| {

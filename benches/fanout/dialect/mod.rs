@@ -7,7 +7,7 @@ mod graphql_ws;
 mod nats;
 mod redis;
 
-pub(crate) use graphql_ws::{GraphqlWs, post_events, publish_mark};
+pub(crate) use graphql_ws::{GraphqlWs, post_events, publish_mark, split_response};
 pub(crate) use nats::Nats;
 pub(crate) use redis::{Redis, command as redis_command};
 

@@ -11,6 +11,7 @@ mod identical;
 mod idle;
 mod replay;
 mod replay_streams;
+mod resources;
 mod scale;
 mod soak;
 mod sparse;
@@ -52,6 +53,8 @@ pub(crate) enum Row {
     Idle,
     /// Publishes that are on disk when they are answered.
     Durable,
+    /// Changes of resources that are on disk, each with its event, when they are answered.
+    Resources,
     /// One client reads the log from its beginning.
     Replay,
     /// Thousands resume at once while others are live.
@@ -68,7 +71,7 @@ pub(crate) enum Row {
 
 impl Row {
     /// All but the soak, which takes as long as all others together.
-    pub(crate) const GOALS: [Row; 12] = [
+    pub(crate) const GOALS: [Row; 13] = [
         Row::Identical,
         Row::Authenticated,
         Row::Distinct,
@@ -76,6 +79,7 @@ impl Row {
         Row::Sparse,
         Row::Idle,
         Row::Durable,
+        Row::Resources,
         Row::Replay,
         Row::Storm,
         Row::Stalled,
@@ -93,6 +97,7 @@ impl Row {
             Row::Sparse => "sparse",
             Row::Idle => "idle",
             Row::Durable => "durable",
+            Row::Resources => "resources",
             Row::Replay => "replay",
             Row::Storm => "storm",
             Row::Stalled => "stalled",
@@ -130,7 +135,7 @@ impl Row {
             Row::Scale => &[&peer::BARE, &peer::PLAIN, &peer::FANFARE],
             Row::Distinct | Row::Sparse => &[&peer::FANFARE],
             Row::Hostile => &[&peer::FANFARE_TOKENS],
-            Row::Storm | Row::Stalled | Row::Soak => &[&peer::FANFARE_SQLITE],
+            Row::Resources | Row::Storm | Row::Stalled | Row::Soak => &[&peer::FANFARE_SQLITE],
         }
     }
 
@@ -161,6 +166,7 @@ impl Row {
             Row::Sparse => sparse::round(stage).await,
             Row::Idle => idle::round(stage).await,
             Row::Durable => durable::round(stage).await,
+            Row::Resources => resources::round(stage).await,
             Row::Replay => replay::round(stage).await,
             Row::Storm => storm::round(stage).await,
             Row::Stalled => stalled::round(stage).await,

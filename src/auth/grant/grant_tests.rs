@@ -288,3 +288,42 @@ fn a_grant_fixes_an_id_on_which_all_its_rules_agree_those_to_read_and_those_to_p
     }
     assert_eq!(Grant::everything().fixed_scope(), Scope::default());
 }
+
+#[test]
+fn all_that_has_certain_ids_is_within_a_grant_when_one_rule_limits_nothing_else() {
+    let cases = [
+        (json!([{ "types": ["task.*"], "organizationId": ["a"] }]), true),
+        (json!([{ "types": ["task.*"], "organizationId": ["a", "b"], "taskId": ["t"] }]), true),
+        (json!([{ "organizationId": ["a"] }]), true),
+        (json!([{}]), true),
+        (json!([{ "types": ["agent.*"], "organizationId": ["a"] }]), false),
+        (json!([{ "types": ["task.*"], "organizationId": ["b"] }]), false),
+        (json!([{ "types": ["task.*"], "organizationId": ["a"], "userId": ["u"] }]), false),
+        (
+            json!([{ "organizationId": ["a"], "userId": ["u"] }, { "organizationId": ["a"], "userId": ["v"] }]),
+            false,
+        ),
+        (json!([]), false),
+    ];
+    let given = event(&json!({ "type": "task.created", "organizationId": "a", "taskId": "t" }));
+    for (rules, expected) in cases {
+        assert_eq!(publishes(&rules).publishes_all(given.event_type(), given.scope()), expected, "{rules}");
+        assert_eq!(reads(&rules).reads_all(given.event_type(), given.scope()), expected, "{rules}");
+        assert!(!reads(&rules).publishes_all(given.event_type(), given.scope()), "{rules}");
+    }
+}
+
+#[test]
+fn an_id_is_in_the_grant_itself_when_a_rule_allows_the_event_by_it() {
+    let grant = publishes(&json!([
+        { "types": ["task.*"], "organizationId": ["a"] },
+        { "types": ["task.*"], "organizationId": ["a"], "userId": ["u"], "domainId": ["d"] },
+    ]));
+    let names =
+        |event: &NewEvent| ScopeField::ALL.map(|field| grant.names(event, field).then(|| field.camel()));
+    let named = |value: Value| names(&event(&value)).into_iter().flatten().collect::<Vec<_>>();
+    assert_eq!(named(json!({ "type": "task.x", "organizationId": "a", "userId": "u" })), ["organizationId"]);
+    let whole = json!({ "type": "task.x", "organizationId": "a", "userId": "u", "domainId": "d" });
+    assert_eq!(named(whole), ["organizationId", "domainId", "userId"]);
+    assert!(named(json!({ "type": "task.x", "organizationId": "b" })).is_empty());
+}

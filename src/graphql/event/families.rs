@@ -3,7 +3,10 @@
 use super::{Priority, Shared};
 use crate::{
     event::{self, Family},
-    graphql::scalars::{CursorText, JsonText, Time},
+    graphql::{
+        resource::{Agent, Deployment, Domain, Instance, Organization, Task, User},
+        scalars::{CursorText, JsonText, Time},
+    },
 };
 use async_graphql::{ID, Interface, Object};
 use std::{ops::Deref, sync::Arc};
@@ -12,7 +15,7 @@ use std::{ops::Deref, sync::Arc};
 macro_rules! families {
     ($(
         $(#[$doc:meta])*
-        $family:ident => $object:ident {
+        $family:ident => $object:ident $(($resource:ident: $state:ident))? {
             $($(#[$field_doc:meta])* $field:ident: $kind:ident = $read:ident $names:tt;)*
         }
     )*) => {
@@ -42,6 +45,20 @@ macro_rules! families {
                 async fn shared(&self) -> &Shared {
                     &self.0
                 }
+
+                $(
+                    /// What the event tells of, as it left it; of a deleted one, what it was. Null where no change of a resource
+                    /// of this server made the event.
+                    async fn $resource(&self) -> Option<$state> {
+                        self.state()
+                    }
+
+                    /// The fields that have another value, or that only the change named; null where no change of a resource
+                    /// made the event.
+                    async fn changed(&self) -> Option<Vec<String>> {
+                        self.members().texts(&["changed"])
+                    }
+                )?
 
                 $(
                     $(#[$field_doc])*
@@ -125,7 +142,7 @@ families! {
         snapshot: JsonText = json["snapshot"];
     }
     /// The life of an agent and of its runs: `agent.*`.
-    Agent => AgentEvent {
+    Agent => AgentEvent (agent: Agent) {
         /// The agent's name.
         name: String = text["name"];
         /// The name to show.
@@ -146,7 +163,7 @@ families! {
         error: String = text["error"];
     }
     /// The life of an organization: `organization.*`.
-    Organization => OrganizationEvent {
+    Organization => OrganizationEvent (organization: Organization) {
         /// The organization's name.
         name: String = text["name"];
         /// The name to show.
@@ -155,7 +172,7 @@ families! {
         status: String = text["status"];
     }
     /// The life of a domain: `domain.*`.
-    Domain => DomainEvent {
+    Domain => DomainEvent (domain: Domain) {
         /// The domain's name.
         name: String = text["name"];
         /// The name to show.
@@ -164,18 +181,18 @@ families! {
         status: String = text["status"];
     }
     /// The life of an instance: `instance.*`.
-    Instance => InstanceEvent {
+    Instance => InstanceEvent (instance: Instance) {
         /// The instance's name.
         name: String = text["name"];
         /// Its status.
         status: String = text["status"];
         /// The version it runs.
-        version: String = text["version"];
+        version: String = text["release", "version"];
     }
     /// A deployment: `deployment.*`.
-    Deployment => DeploymentEvent {
+    Deployment => DeploymentEvent (deployment: Deployment) {
         /// The version that is deployed.
-        version: String = text["version"];
+        version: String = text["release", "version"];
         /// Where to, such as `production`.
         environment: String = text["environment"];
         /// Its status.
@@ -184,7 +201,7 @@ families! {
         error: String = text["error"];
     }
     /// The life of a user: `user.*`.
-    User => UserEvent {
+    User => UserEvent (user: User) {
         /// The user's name.
         name: String = text["name"];
         /// The name to show.
@@ -193,7 +210,7 @@ families! {
         status: String = text["status"];
     }
     /// A task that an agent works on: `task.*`.
-    Task => TaskEvent {
+    Task => TaskEvent (task: Task) {
         /// The task's name or title.
         name: String = text["name", "title"];
         /// Its status.

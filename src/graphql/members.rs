@@ -1,6 +1,7 @@
 //! The members of an event's data, read leniently: a member that is absent or of another type is null.
 
-use crate::graphql::scalars::JsonText;
+use super::scalars::{Count, JsonText, Time};
+use chrono::DateTime;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -44,6 +45,22 @@ impl Members {
         serde_json::from_str(self.first(names)?).ok()
     }
 
+    /// A member that is a whole number from 0 up.
+    pub(super) fn count(&self, names: &[&str]) -> Option<Count> {
+        serde_json::from_str(self.first(names)?).ok().map(Count)
+    }
+
+    /// A member that is a point in time.
+    pub(super) fn time(&self, names: &[&str]) -> Option<Time> {
+        let text = self.text(names)?;
+        DateTime::parse_from_rfc3339(&text).ok().map(|time| Time(time.to_utc()))
+    }
+
+    /// A member that is a list of strings.
+    pub(super) fn texts(&self, names: &[&str]) -> Option<Vec<String>> {
+        serde_json::from_str(self.first(names)?).ok()
+    }
+
     /// A member that is true or false.
     pub(super) fn flag(&self, names: &[&str]) -> Option<bool> {
         serde_json::from_str(self.first(names)?).ok()
@@ -62,7 +79,8 @@ mod tests {
     #[test]
     fn a_member_is_given_by_any_of_its_names_and_only_in_its_own_type() {
         let members = Members::read(
-            r#"{"conn_id":"c","n":1.50,"seven":7,"none":null,"o":{"b":1.0},"yes":true,"repo":{"name":"b","full_name":"a/b"}}"#,
+            r#"{"conn_id":"c","n":1.50,"seven":7,"none":null,"o":{"b":1.0},"yes":true,"repo":{"name":"b","full_name":"a/b"},
+                "list":["a"],"at":"2026-11-20T10:00:00.5Z"}"#,
         );
         assert_eq!(members.text(&["connectionId", "conn_id"]).as_deref(), Some("c"));
         assert_eq!((members.text(&["n"]), members.number(&["conn_id"])), (None, None));
@@ -73,6 +91,12 @@ mod tests {
         assert_eq!(members.json(&["none"]), None);
         assert_eq!(members.name(&["conn_id"]).as_deref(), Some("c"));
         assert_eq!(members.name(&["repo"]).as_deref(), Some("a/b"));
+        assert_eq!((members.count(&["seven"]), members.count(&["n"])), (Some(Count(7)), None));
+        assert_eq!(members.texts(&["list"]), Some(vec!["a".to_owned()]));
+        assert_eq!(
+            (members.time(&["at"]).is_some(), members.time(&["n"]), members.texts(&["n"])),
+            (true, None, None)
+        );
         assert_eq!(members.json(&["o"]), Some(JsonText(r#"{"b":1.0}"#.to_owned())));
     }
 
