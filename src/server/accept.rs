@@ -57,6 +57,7 @@ const BUFFER_BYTES_MAX: usize = 128 * 1024;
 struct Terms {
     header_timeout: Duration,
     write_timeout: Duration,
+    silence_max: Duration,
     /// Counts the connections that were cut because their peer took nothing.
     cut: Counter,
     drain: CancellationToken,
@@ -69,6 +70,7 @@ pub(super) async fn run(listener: &TcpListener, router: &Router, app: &App) {
     let terms = Terms {
         header_timeout: options.header_timeout,
         write_timeout: options.write_timeout,
+        silence_max: options.silence_max(),
         cut: app.hub.metrics().slow_consumers_closed.clone(),
         drain: drain.clone(),
         browser: Arc::clone(&app.browser),
@@ -110,7 +112,7 @@ async fn pause(error: &io::Error) {
 
 async fn serve(stream: TcpStream, router: Router, admission: Admission, terms: Terms) {
     let (header_timeout, browser) = (terms.header_timeout, terms.browser);
-    set_options(&stream);
+    set_options(&stream, terms.silence_max);
     let router = TowerToHyperService::new(router);
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&has_asked);
@@ -170,12 +172,27 @@ async fn serve(stream: TcpStream, router: Router, admission: Admission, terms: T
     }
 }
 
-/// Sets what every socket needs; a failure costs latency or memory only.
-pub(super) fn set_options(stream: &TcpStream) {
+/// Sets what every socket needs; a failure costs latency, memory or patience only. A peer whose system acknowledges nothing for
+/// `silence_max` is gone: the one way to find that of a stream, whose peer has nothing to say.
+pub(super) fn set_options(stream: &TcpStream, silence_max: Duration) {
     // Events are small and wanted now.
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+    {
+        let socket = socket2::SockRef::from(stream);
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+        let _ = socket.set_tcp_user_timeout(Some(silence_max));
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = silence_max;
+}
+
+/// For a socket whose peer answers pings, which knows better when the peer is gone.
+pub(super) fn without_silence_max(stream: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(None);
+    #[cfg(not(target_os = "linux"))]
+    let _ = stream;
 }
 
 /// Ends when the first request has not come in time: hyper's own deadline begins only once it knows the version of HTTP, and
@@ -208,6 +225,7 @@ mod tests {
             let terms = Terms {
                 header_timeout: due,
                 write_timeout: due,
+                silence_max: due,
                 cut: Counter::default(),
                 drain: CancellationToken::new(),
                 browser: Arc::new(Browser::new(&[], true)),

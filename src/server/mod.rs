@@ -65,6 +65,9 @@ use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+/// Proxies cut a response that is silent for longer than 30 to 60 seconds, some earlier.
+const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(15);
+
 /// The bounds of the edge.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -135,6 +138,20 @@ impl Default for Options {
             slow_operation: Duration::from_secs(1),
             github_webhook_secret: None,
         }
+    }
+}
+
+impl Options {
+    /// A streaming response says something so often.
+    fn heartbeat_interval(&self) -> Duration {
+        self.ping_interval.min(HEARTBEAT_INTERVAL_MAX)
+    }
+
+    /// What was sent may be unacknowledged for so long: a peer that is gone is found as soon as over a WebSocket, by the next
+    /// heartbeat and this, unless the setting gives a peer that takes nothing more time.
+    fn silence_max(&self) -> Duration {
+        let limit = self.ping_interval + self.pong_timeout;
+        limit.saturating_sub(self.heartbeat_interval()).max(self.write_timeout)
     }
 }
 

@@ -35,8 +35,6 @@ use tokio::{
     time::{Instant, Sleep, sleep, sleep_until},
 };
 
-/// Proxies cut a response that is silent for longer than 30 to 60 seconds, some earlier.
-const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(15);
 /// Clients that come back by themselves do so between one and four seconds after the server has drained.
 const RETURN_PAUSE_MIN: Duration = Duration::from_secs(1);
 const RETURN_PAUSE_SPREAD_MS: u64 = 3_000;
@@ -277,5 +275,5 @@ async fn watch(app: App, operations: Arc<Operations>) {
 }
 
 fn heartbeat_interval(app: &App) -> Duration {
-    app.options.ping_interval.min(HEARTBEAT_INTERVAL_MAX)
+    app.options.heartbeat_interval()
 }

@@ -5,6 +5,7 @@
 
 use super::{
     App,
+    accept::without_silence_max,
     credential::{self, Introduced, Visit},
     door::Admission,
     graphql_ws::GraphqlSpeaker,
@@ -170,7 +171,11 @@ impl Handshake {
 fn open(upgraded: Upgraded, app: &App) -> Option<io::Result<Wire>> {
     let parts = downcast::<TokioIo<WriteDeadline<TcpStream>>>(upgraded).ok()?;
     let stream = parts.io.into_inner().into_inner().into_std().and_then(TcpStream::from_std);
-    Some(stream.map(|stream| Wire::new(stream, parts.read_buf.to_vec(), app.options.request_bytes_max)))
+    Some(
+        stream
+            .inspect(without_silence_max)
+            .map(|stream| Wire::new(stream, parts.read_buf.to_vec(), app.options.request_bytes_max)),
+    )
 }
 
 fn malformed(message: &'static str) -> Problem {

@@ -22,7 +22,7 @@ async fn pair() -> (Wire, WebSocketStream<TcpStream>) {
     let connecting = socket.connect(listener.local_addr().unwrap());
     let (peer, accepted) = tokio::join!(connecting, listener.accept());
     let accepted = accepted.unwrap().0;
-    crate::server::accept::set_options(&accepted);
+    crate::server::accept::set_options(&accepted, std::time::Duration::from_secs(60));
     let wire = Wire::new(accepted, Vec::new(), MESSAGE_BYTES_MAX);
     (wire, WebSocketStream::from_raw_socket(peer.unwrap(), Role::Client, None).await)
 }

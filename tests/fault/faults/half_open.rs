@@ -14,11 +14,14 @@ use crate::{
 use serde_json::json;
 use std::{net::SocketAddr, time::Duration};
 use tokio::{
-    net::TcpSocket,
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
     time::{Instant, sleep},
 };
 
 const PEERS: u64 = 20;
+/// Peers that read an event stream, which has no pings. Those that only say nothing cannot be told from readers.
+const FEEDS: u64 = 5;
 const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// Long enough for the peers that do answer, also on a busy machine.
 const PONG_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,7 +32,7 @@ const CONNECTED: Duration = Duration::from_secs(10);
 /// Lets peers be silent, then vanish.
 pub(crate) async fn run(settings: &Settings) -> Result<String, Failure> {
     let run = Run::new(settings, "half-open")?;
-    let recipe = run.recipe().with("ping_interval=500ms").with("pong_timeout=2s");
+    let recipe = run.recipe().with("ping_interval=500ms").with("pong_timeout=2s").with("write_timeout=2s");
     let load = Load::start(&run.recorder, &Plan::default(), &run.chance)?;
     let server = Server::start(&recipe).await?;
     load.serve_at(Some(server.address));
@@ -42,8 +45,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<String, Failure> {
     let silent = freed(&server, others).await?;
     peers.clear();
 
-    let peers = subscribe(&server).await?;
-    open(&server, others + PEERS).await?;
+    let peers = (subscribe(&server).await?, follow(&server).await?);
+    open(&server, others + PEERS + FEEDS).await?;
     run.recorder.record(Record::Fault { what: "peers vanish".to_owned() });
     tools::run("ip", &words(&["route", "add", "blackhole", "127.0.0.2/32", "table", "local"])).await?;
     let vanished = freed(&server, others).await?;
@@ -55,8 +58,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<String, Failure> {
     let told = counts.connections;
     expect(told == counts.clients, || format!("{} clients needed {told} connections", counts.clients))?;
     Ok(format!(
-        "{PEERS} silent peers were let go within {} ms and {PEERS} vanished ones within {} ms (settings: {} ms); the others kept \
-         their connections, {} deliveries without gap or repeat",
+        "{PEERS} silent peers were let go within {} ms, {PEERS} vanished ones and {FEEDS} on event streams within {} ms (settings: {} ms); \
+         the others kept their connections, {} deliveries without gap or repeat",
         silent.as_millis(),
         vanished.as_millis(),
         (PING_INTERVAL + PONG_TIMEOUT).as_millis(),
@@ -70,10 +73,7 @@ async fn subscribe(server: &Server) -> Result<Vec<Socket>, Failure> {
         |closed: crate::socket::Closed| Failure::broken(format!("a peer cannot connect: {}", closed.why));
     let mut peers = Vec::new();
     for _ in 0..PEERS {
-        let socket = TcpSocket::new_v4().map_err(Failure::during("making a socket"))?;
-        let own = SocketAddr::from(([127, 0, 0, 2], 0));
-        socket.bind(own).map_err(Failure::during("binding a socket"))?;
-        let stream = socket.connect(server.address).await.map_err(Failure::during("connecting"))?;
+        let stream = connect(server).await?;
         let over = Socket::over(stream, server.address, "/graphql/ws", Some("graphql-transport-ws"));
         let mut socket = over.await.map_err(failed)?;
         socket.send(&json!({ "type": "connection_init" })).await.map_err(failed)?;
@@ -85,6 +85,29 @@ async fn subscribe(server: &Server) -> Result<Vec<Socket>, Failure> {
         peers.push(socket);
     }
     Ok(peers)
+}
+
+/// Peers on another address, each with an event stream of everything.
+async fn follow(server: &Server) -> Result<Vec<TcpStream>, Failure> {
+    let mut peers = Vec::new();
+    for _ in 0..FEEDS {
+        let mut stream = connect(server).await?;
+        let request =
+            format!("GET /events HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\n\r\n", server.address);
+        stream.write_all(request.as_bytes()).await.map_err(Failure::during("asking for a stream"))?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.map_err(Failure::during("reading a stream"))?;
+        expect(answer == *b"HTTP/1.1 200", || String::from_utf8_lossy(&answer).into_owned())?;
+        peers.push(stream);
+    }
+    Ok(peers)
+}
+
+async fn connect(server: &Server) -> Result<TcpStream, Failure> {
+    let socket = TcpSocket::new_v4().map_err(Failure::during("making a socket"))?;
+    let own = SocketAddr::from(([127, 0, 0, 2], 0));
+    socket.bind(own).map_err(Failure::during("binding a socket"))?;
+    socket.connect(server.address).await.map_err(Failure::during("connecting"))
 }
 
 /// Waits until so many subscriptions are open.
