@@ -4,7 +4,7 @@ use crate::{
     auth::{self, Audit, Authority, AuthorityError, MaskKey, Principal, audit::AuditError},
     bus::Bus,
     config::{Config, Store},
-    event::NewEvent,
+    event::{Family, NewEvent},
     fanout::Fanout,
     graphql::{self, Administration, GuardOptions},
     hub::Hub,
@@ -12,6 +12,7 @@ use crate::{
     metrics::Metrics,
     platform::{
         health::Pulse,
+        presence::Presence,
         sample::SampleFeed,
         self_events::{Announcer, SelfEvents},
     },
@@ -74,10 +75,11 @@ impl Server {
         let authority = Authority::new(auth::Options { mask_key, audit: audit.clone(), ..options })?;
         let hub = Hub::new(log, bus, metrics, config.event_limits());
         let (self_events, announcer) = SelfEvents::new(&hub, &config.self_events);
-        let directory = Directory::new(self_events.clone());
+        let presence = Presence::new(self_events.tells(Family::Presence));
+        let directory = Directory::new(self_events.clone(), presence.clone());
         let administration =
             Administration { authority: authority.clone(), connections: Arc::new(directory.clone()) };
-        let schema = graphql::administered(hub.clone(), administration, &config.graphql_options());
+        let schema = graphql::served(hub.clone(), administration, presence, &config.graphql_options());
         let guard = GuardOptions::default().for_schema(&graphql::sdl(&schema));
         let guard = guard.expect("the schema's own text is a schema");
         let threads = Threads::start()?;
@@ -142,10 +144,22 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServeError> {
         let Server {
-            threads, hub, fanout, audit, mut worker, app, self_events, announcer, pulse, demo, ..
+            threads,
+            hub,
+            fanout,
+            audit,
+            directory,
+            mut worker,
+            app,
+            self_events,
+            announcer,
+            pulse,
+            demo,
+            ..
         } = self;
         let sample = demo.then(|| tokio::spawn(publish_sample(hub.clone())));
         let announcing = tokio::spawn(announcer.run());
+        let telling = tokio::spawn(tell_presence(directory.presence().clone(), hub.clone()));
         let measuring = tokio::spawn(pulse.run());
         self_events.daemon_started();
         let mut ended = Ok(());
@@ -156,7 +170,7 @@ impl Server {
             }
         };
         server::run(listener, app, stop).await;
-        sample.iter().chain([&announcing, &measuring, &worker]).for_each(JoinHandle::abort);
+        sample.iter().chain([&announcing, &telling, &measuring, &worker]).for_each(JoinHandle::abort);
         hub.close().await;
         threads.end().await;
         // Last, so that everything that still happened is in it.
@@ -212,6 +226,11 @@ fn open_log(config: &Config, bus: &Bus, metrics: &Metrics) -> Result<(Arc<dyn Lo
             (Arc::new(log), secret)
         }
     })
+}
+
+/// Tells who comes and goes until it is aborted.
+async fn tell_presence(presence: Presence, hub: Hub) {
+    presence.tell(&hub).await;
 }
 
 /// Publishes the sample feed until it is aborted; what the log refuses is left out.

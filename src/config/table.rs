@@ -83,9 +83,7 @@ const RETENTION_AGE: Unit = Unit::Time(Duration::from_secs(1), YEARS);
 const RETENTION_EVENTS: Unit = Unit::Count(1, 1 << 48);
 const RETENTION_BYTES: Unit = Unit::Bytes(MIB, 1 << 50);
 
-/// The families of events that a server has something to say about itself in.
-const SELF_EVENTS: Unit =
-    Unit::Families(&[Family::Presence, Family::Health, Family::System, Family::Performance, Family::Graphql]);
+const SELF_EVENTS: Unit = Unit::Families(Family::OF_SERVERS);
 
 const CONNECTIONS: Unit = Unit::Count(1, 10_000_000);
 const RATE: Unit = Unit::Count(1, 1 << 30);

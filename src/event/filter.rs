@@ -155,6 +155,14 @@ impl EventFilter {
         self
     }
 
+    /// The same filter without these families.
+    #[must_use]
+    pub fn without(mut self, without: &[Family]) -> Self {
+        let families = self.families.as_deref().unwrap_or(Family::ALL);
+        self.families = Some(families.iter().copied().filter(|own| !without.contains(own)).collect());
+        self
+    }
+
     /// The same filter for one type exactly, such as `chat.message` of a room.
     #[must_use]
     pub fn of_type(mut self, event_type: &EventType) -> Self {

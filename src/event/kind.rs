@@ -157,6 +157,10 @@ macro_rules! families {
             /// Every family, `Custom` last.
             pub const ALL: &'static [Family] = &[$(Family::$variant,)* Family::Custom];
 
+            /// Those in which a server tells about itself.
+            pub const OF_SERVERS: &'static [Family] =
+                &[Family::Presence, Family::Health, Family::System, Family::Performance, Family::Graphql];
+
             /// The family that a first segment names.
             pub fn of(segment: &str) -> Family {
                 match segment {

@@ -170,6 +170,11 @@ impl Subscription {
         &self.inner.wanted.asked
     }
 
+    /// The part of it that the grant allows.
+    pub fn filter(&self) -> &EventFilter {
+        &self.inner.wanted.filter
+    }
+
     /// In which form it is shown.
     pub fn form(&self) -> &str {
         self.inner.wanted.form.key()

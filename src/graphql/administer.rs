@@ -56,6 +56,8 @@ impl Caller {
 pub(super) struct ConnectedObject {
     /// The connection's number on this server; never given twice until the server starts again.
     id: ID,
+    /// What others call it: the `connectionId` of `presence`, and of events about it.
+    connection_id: ID,
     /// Who it is; null until it has said so.
     subject: Option<String>,
     /// When its credential ends; null: never.
@@ -70,9 +72,10 @@ pub(super) struct ConnectedObject {
 
 impl From<Connected> for ConnectedObject {
     fn from(connected: Connected) -> Self {
-        let Connected { id, principal, since, protocol, address } = connected;
+        let Connected { id, name, principal, since, protocol, address } = connected;
         ConnectedObject {
             id: id.into(),
+            connection_id: ID(name.to_string()),
             subject: principal.as_ref().map(|principal| principal.subject().to_owned()),
             expires_at: principal.as_ref().and_then(Principal::expires_at).map(Time),
             since: Time(since),

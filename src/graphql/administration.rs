@@ -3,6 +3,7 @@
 use crate::{
     auth::{Authority, Principal},
     error::Refusal,
+    platform::presence::ConnectionId,
 };
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
@@ -13,6 +14,8 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 pub struct Connected {
     /// Its number on this server; never given twice.
     pub id: u64,
+    /// What others call it.
+    pub name: ConnectionId,
     /// Who it is, once it has said so.
     pub principal: Option<Principal>,
     /// Since when.

@@ -22,6 +22,7 @@ mod members;
 mod mutation;
 mod notifications;
 mod operation;
+mod presence;
 mod query;
 mod render;
 mod resource;
@@ -34,11 +35,12 @@ pub use documents::Documents;
 pub use guard::GuardOptions;
 pub use mutation::Mutation;
 pub use operation::prepare;
+pub use presence::Speaking;
 pub use query::Query;
 pub use render::SelectionForm;
 pub use subscription::Subscription;
 
-use crate::{auth::Principal, hub::Hub};
+use crate::{auth::Principal, hub::Hub, platform::presence::Presence};
 use async_graphql::{Context, SDLExportOptions, SchemaBuilder, ValidationMode};
 
 /// The schema over a hub. Cloning shares it.
@@ -81,9 +83,15 @@ pub fn schema(hub: Hub, options: &GraphqlOptions) -> Schema {
     build(Schema::build(Query, Mutation, Subscription).data(hub), options)
 }
 
-/// The same with what administrators work on; without it those fields refuse.
-pub fn administered(hub: Hub, administration: Administration, options: &GraphqlOptions) -> Schema {
-    build(Schema::build(Query, Mutation, Subscription).data(hub).data(administration), options)
+/// The same of a server: with what administrators work on, and who is present; without these their fields refuse.
+pub fn served(
+    hub: Hub,
+    administration: Administration,
+    presence: Presence,
+    options: &GraphqlOptions,
+) -> Schema {
+    let schema = Schema::build(Query, Mutation, Subscription);
+    build(schema.data(hub).data(administration).data(presence), options)
 }
 
 fn build(schema: SchemaBuilder<Query, Mutation, Subscription>, options: &GraphqlOptions) -> Schema {

@@ -7,9 +7,10 @@ use super::{
     error::graphql_error,
     hub,
     notifications::NotificationMutation,
+    presence::{self, PresenceStatus},
     principal,
     resource::ResourceMutation,
-    scalars::CursorText,
+    scalars::{Count, CursorText},
 };
 use crate::{
     error::{Code, Refusal},
@@ -66,6 +67,17 @@ impl Mutation {
     ) -> Result<Published> {
         let event = event.check(hub(ctx).limits()).map_err(graphql_error)?;
         publish_one(ctx, event).await.map_err(graphql_error)
+    }
+
+    /// Says what you do, and answers for how many of your connections that holds: over a WebSocket for this one, over HTTP for all
+    /// of the signed-in user. `presence.changed` tells the others.
+    async fn set_presence(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What you do.")] status: PresenceStatus,
+        #[graphql(desc = "Only for this connection, which must be yours.")] connection_id: Option<ID>,
+    ) -> Result<Count> {
+        presence::set(ctx, status, connection_id)
     }
 
     /// Ends a connection; true if there was one of this id. For administrators.

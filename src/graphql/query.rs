@@ -9,6 +9,7 @@ use super::{
     filter::{FilterInput, filter},
     hub,
     notifications::NotificationQuery,
+    presence::{self, PresenceList, PresenceStatus, Question, RoomList},
     principal,
     resource::ResourceQuery,
     scalars::{Count, CursorText},
@@ -265,6 +266,32 @@ impl Query {
         #[graphql(desc = "The connection.")] connection_id: ID,
     ) -> Result<Vec<FollowingObject>> {
         administer::subscriptions(ctx, &connection_id).await
+    }
+
+    /// Who is there: the connections of all protocols that you may read the events `presence.*` about. Together with the
+    /// subscription `presence` it says at any time who is.
+    #[graphql(complexity = "10 * child_complexity")]
+    async fn presence(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those of this user.")] user_id: Option<ID>,
+        #[graphql(desc = "Only those in this room, such as `task:t1`.")] room: Option<ID>,
+        #[graphql(desc = "Only those of this status.")] status: Option<PresenceStatus>,
+        #[graphql(default = 100, desc = "So many, 1 to 1,000.")] first: i32,
+        #[graphql(desc = "Only those after this: the `next` of the page before.")] after: Option<ID>,
+    ) -> Result<PresenceList> {
+        presence::page(ctx, Question { user: user_id, room, status, first, after }).await
+    }
+
+    /// The rooms that somebody is in whom you may see as in `presence`, with how many.
+    #[graphql(complexity = "10 * child_complexity")]
+    async fn rooms(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default = 100, desc = "So many, 1 to 1,000.")] first: i32,
+        #[graphql(desc = "Only those after this room.")] after: Option<ID>,
+    ) -> Result<RoomList> {
+        presence::rooms(ctx, first, after).await
     }
 
     /// The version of the server.

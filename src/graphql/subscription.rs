@@ -67,7 +67,8 @@ macro_rules! subscription {
                 .await
             }
 
-            /// Events addressed to the signed-in user, on all of their devices.
+            /// Events addressed to the signed-in user, on all of their devices: those that name them as `userId`, but for the families
+            /// in which a server tells about itself (`presence.*`, `health.*`, `system.*`, `performance.*`, `graphql.*`).
             async fn notifications(
                 &self,
                 ctx: &Context<'_>,
@@ -144,7 +145,7 @@ fn asked(given: Option<FilterInput>, from: Option<StartInput>, overflow: Overflo
 pub(super) fn addressed_to(principal: &Principal) -> Result<EventFilter, Refusal> {
     let missing = "notifications are those of the signed-in user, and this connection has not signed in";
     let user = principal.signed_in().ok_or_else(|| Refusal::new(Code::Unauthenticated, missing))?;
-    EventFilter::default().with_scope(ScopeField::User, user)
+    EventFilter::default().without(Family::OF_SERVERS).with_scope(ScopeField::User, user)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 mod history;
 mod place;
 mod position;
+mod reader;
 mod replay;
 mod state;
 mod tail;
@@ -16,6 +17,7 @@ mod tail;
 /// What changes and reads of what is kept are made of.
 pub use crate::log::{Change, Decide, Kept, State, StateKey, StateRead};
 pub use history::{HISTORY_EVENTS_MAX, History, HistoryRequest};
+pub use reader::Reader;
 pub use replay::{Replay, Replayed};
 pub use state::{ChangeMade, KeptPage, STATE_SOURCE};
 pub use tail::Tail;

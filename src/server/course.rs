@@ -7,14 +7,9 @@ use super::{App, operation::Does};
 use crate::{
     auth::Principal,
     event::Family,
-    fanout::Subscription,
     platform::self_events::{Operation, SelfEvents},
 };
-use std::{
-    ops::{Deref, DerefMut},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// An operation that runs. Dropped, it is over.
@@ -89,33 +84,5 @@ impl Drop for Running {
         if let Some(threshold) = slow.filter(|threshold| took >= *threshold) {
             self_events.slow_operation(correlated(operation), took, threshold);
         }
-    }
-}
-
-/// A subscription of some protocol with its course.
-#[derive(Debug)]
-pub(super) struct Followed {
-    pub(super) subscription: Subscription,
-    pub(super) course: Course,
-}
-
-/// Of one that is no GraphQL operation nothing is told.
-impl From<Subscription> for Followed {
-    fn from(subscription: Subscription) -> Self {
-        Followed { subscription, course: Course::untold() }
-    }
-}
-
-impl Deref for Followed {
-    type Target = Subscription;
-
-    fn deref(&self) -> &Subscription {
-        &self.subscription
-    }
-}
-
-impl DerefMut for Followed {
-    fn deref_mut(&mut self) -> &mut Subscription {
-        &mut self.subscription
     }
 }

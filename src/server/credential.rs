@@ -52,6 +52,8 @@ pub(super) struct Introduced {
 /// A client on a WebSocket: where it comes from, and who it has said it is.
 #[derive(Debug)]
 pub(super) struct Visit {
+    /// Of its connection.
+    pub(super) number: u64,
     /// On its connection.
     pub(super) origin: Arc<Origin>,
     /// Until it is known who it is.
@@ -63,7 +65,7 @@ impl Visit {
     pub(super) fn new(origin: &Origin, number: u64, introduced: Option<Introduced>) -> Self {
         let introduced = introduced
             .map(|own| Box::new(Introduced { principal: own.principal.on_connection(number), ..own }));
-        Visit { origin: Arc::new(origin.clone().on_connection(number)), introduced }
+        Visit { number, origin: Arc::new(origin.clone().on_connection(number)), introduced }
     }
 
     /// What the handshake said, once.

@@ -2,7 +2,7 @@
 //!
 //! Flow: a connection registers and keeps its [`Line`]; whoever has an order for it leaves it there and calls it through its
 //! mailbox, where it waits anyway; the connection does what it was told in its next turn.
-//! Invariants: a connection is listed exactly as long as its line lives; who registers while the server drains is told so; an
+//! Invariants: a connection is listed exactly as long as its line lives, and present from when it has said who it is; who registers while the server drains is told so; an
 //! order that everybody gets (drain, review) is kept once, the number of questions is bounded; the lock is held for moves only.
 //! Not here: what a connection does with an order (`socket`, `stream`), who may give one (`graphql`).
 
@@ -11,7 +11,10 @@ use crate::{
     error::{Code, Refusal},
     fanout::Mailbox,
     graphql::{Connected, Connections, Following},
-    platform::self_events::{Connection, End, Reason, SelfEvents},
+    platform::{
+        presence::{ConnectionId, Presence},
+        self_events::{Connection, End, Reason, SelfEvents},
+    },
 };
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
@@ -36,6 +39,7 @@ pub struct Directory(Arc<Shared>);
 struct Shared {
     listed: Mutex<Listed>,
     self_events: SelfEvents,
+    presence: Presence,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +52,8 @@ struct Listed {
 #[derive(Debug)]
 struct Entry {
     id: u64,
+    /// What others call it.
+    name: ConnectionId,
     protocol: &'static str,
     address: Option<SocketAddr>,
     since: DateTime<Utc>,
@@ -87,9 +93,14 @@ pub(super) enum Question {
 }
 
 impl Directory {
-    /// Nobody yet; whoever comes and goes is told there.
-    pub fn new(self_events: SelfEvents) -> Self {
-        Directory(Arc::new(Shared { listed: Mutex::default(), self_events }))
+    /// Nobody yet; whoever comes and goes is told there, and who has said who it is is present there.
+    pub fn new(self_events: SelfEvents, presence: Presence) -> Self {
+        Directory(Arc::new(Shared { listed: Mutex::default(), self_events, presence }))
+    }
+
+    /// Who is present.
+    pub fn presence(&self) -> &Presence {
+        &self.0.presence
     }
 
     /// The number of a connection that is about to come; it is never given again.
@@ -110,6 +121,7 @@ impl Directory {
         let mut listed = self.lock();
         let entry = Arc::new(Entry {
             id: number,
+            name: self.presence().id(number),
             protocol,
             address,
             since: Utc::now(),
@@ -182,7 +194,7 @@ impl Directory {
 /// Of whom nothing is told.
 impl Default for Directory {
     fn default() -> Self {
-        Directory::new(SelfEvents::off())
+        Directory::new(SelfEvents::off(), Presence::default())
     }
 }
 
@@ -197,6 +209,7 @@ impl Entry {
     fn connected(&self) -> Connected {
         Connected {
             id: self.id,
+            name: self.name,
             principal: self.desk().principal.clone(),
             since: self.since,
             protocol: self.protocol,
@@ -206,7 +219,7 @@ impl Entry {
 
     /// The connection as events tell of it.
     fn connection<'a>(&self, principal: &'a Principal) -> Connection<'a> {
-        Connection { number: self.id, protocol: self.protocol, since: self.since, principal }
+        Connection { id: self.name, protocol: self.protocol, since: self.since, principal }
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -231,6 +244,8 @@ impl Line {
     /// The connection has said who it is. That is told the first time, and when somebody without a credential signs in.
     pub(super) fn identify(&self, principal: &Principal) {
         let known = self.entry.desk().principal.replace(principal.clone());
+        let Entry { id, protocol, since, .. } = *self.entry;
+        self.directory.0.presence.know(id, protocol, since, principal);
         let is_signed_in = |one: &Principal| *one.credential() != Credential::None;
         if known.is_none_or(|known| !is_signed_in(&known) && is_signed_in(principal)) {
             self.directory.0.self_events.connection_established(&self.entry.connection(principal));
@@ -251,6 +266,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.directory.lock().connections.remove(&self.entry.id);
+        self.directory.0.presence.leave(self.entry.id);
         let mut desk = self.entry.desk();
         // Whoever still waits for an answer need not.
         desk.orders.questions.clear();

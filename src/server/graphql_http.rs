@@ -110,7 +110,7 @@ async fn stream(
             .subscribe(app, admitted, resume)
             .await
             .map_not(|not| operation::not_executed(&not.into_errors())),
-        (Ok(admitted), Ok(_)) => Begun::Not(operation::execute(app, principal, admitted).await.text),
+        (Ok(admitted), Ok(_)) => Begun::Not(operation::execute(app, principal, admitted, None).await.text),
     };
     let start = claim.start();
     // What did not begin has its whole answer already.
@@ -139,7 +139,7 @@ fn not_allowed(why: &'static str) -> Problem {
 
 impl Media {
     async fn execute(self, app: &App, principal: &Principal, admitted: Admitted) -> Response {
-        let answer = operation::execute(app, principal, admitted).await;
+        let answer = operation::execute(app, principal, admitted, None).await;
         let status = if answer.is_request_error { self.request_error() } else { StatusCode::OK };
         self.answer(&answer, status)
     }

@@ -140,7 +140,7 @@ async fn begin(app: &App, parts: &Parts, admitted: Admitted, claim: Claim) -> Re
         Does::Query | Does::Mutate => {
             // The stream is gone when nobody is known any more.
             let Some((principal, _)) = claim.caller() else { return Err(unknown()) };
-            let answer = operation::execute(app, &principal, admitted).await;
+            let answer = operation::execute(app, &principal, admitted, Some(claim.number())).await;
             if answer.is_request_error {
                 return Err(Refused::Graphql(StatusCode::BAD_REQUEST, answer.text));
             }

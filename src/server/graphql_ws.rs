@@ -8,10 +8,9 @@
 use super::{
     App,
     caller::Change,
-    course::Followed,
     credential::Visit,
     directory::unsubscribed,
-    following::following,
+    following::{Followed, Place, following},
     operation::{self, Begun},
     socket::{Speaker, Turn},
 };
@@ -161,13 +160,14 @@ impl GraphqlSpeaker {
     }
 
     fn start(&mut self, key: Key, operation: Operation, turn: &mut Turn<'_, Done>) {
-        let (app, mailbox) = (self.app.clone(), Arc::clone(&self.mailbox));
+        let (app, mailbox, number) = (self.app.clone(), Arc::clone(&self.mailbox), self.visit.number);
         let wants_ready = operation.wants_ready();
         let generation = turn.caller().generation();
         // The session starts nothing before it has accepted somebody.
         let Some(principal) = turn.caller().principal().cloned() else { return };
         let job = async move {
-            let begun = operation::begin(&app, &principal, operation, (&mailbox, key.get())).await;
+            let place = Place { number, mailbox: &mailbox, key: key.get() };
+            let begun = operation::begin(&app, &principal, operation, place).await;
             Done::Operated { key, wants_ready, generation, begun }
         };
         turn.jobs().start(key.get(), Box::pin(job));

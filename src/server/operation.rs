@@ -7,15 +7,16 @@
 
 use super::{
     App,
-    course::{Course, Followed},
+    course::Course,
+    following::{Followed, Place},
 };
 use crate::{
     auth::Principal,
     error::{Code, Refusal},
     event::{Cursor, StartPosition},
-    fanout::{Asked, Key, Mailbox, Subscription},
+    fanout::Asked,
     graphql::{
-        self, SelectionForm,
+        self, SelectionForm, Speaking,
         error::{complete, graphql_error},
         guard, selection,
     },
@@ -146,48 +147,43 @@ pub(super) fn admit(app: &App, operation: Operation) -> Result<Admitted, Refusal
     Ok(Admitted { kind, document, variables, operation, correlation_id })
 }
 
-/// Begins whatever the operation is; a subscription delivers into the mailbox under the key.
-pub(super) async fn begin(
-    app: &App,
-    principal: &Principal,
-    operation: Operation,
-    (mailbox, key): (&Arc<Mailbox>, Key),
-) -> Begun {
+/// Begins whatever the operation is; a subscription delivers to the place.
+pub(super) async fn begin(app: &App, principal: &Principal, operation: Operation, place: Place<'_>) -> Begun {
     let charged = principal.charge_operation();
     let admitted = match charged.and_then(|()| admit(app, operation)) {
         Ok(admitted) => admitted,
         Err(refusal) => return Begun::Refused(errors(&refusal)),
     };
     if admitted.kind == OperationType::Subscription {
-        return match subscribe(app, principal, admitted, None, (mailbox, key)).await {
+        return match subscribe(app, principal, admitted, None, place).await {
             Ok(followed) => Begun::Live(followed),
             Err(not_begun) => Begun::Refused(not_begun.into_errors()),
         };
     }
-    let response = respond(app, principal, admitted).await;
+    let response = respond(app, principal, admitted, Some(place.number)).await;
     match is_request_error(&response) {
         true => Begun::Refused(encode(&response.errors)),
         false => Begun::Answered(encode(&response)),
     }
 }
 
-/// Begins a subscription, which delivers into the mailbox under the key. It resumes after the cursor, if there is one,
+/// Begins a subscription, which delivers to the place. It resumes after the cursor, if there is one,
 /// whatever its argument says.
 pub(super) async fn subscribe(
     app: &App,
     principal: &Principal,
     admitted: Admitted,
     resume: Option<Cursor>,
-    at: (&Arc<Mailbox>, Key),
+    place: Place<'_>,
 ) -> Result<Followed, NotBegun> {
     let principal = admitted.spoken_by(principal);
     let mut course = admitted.course(app, &principal);
     // A defect of a resolver costs this operation and nobody else.
-    let followed = AssertUnwindSafe(follow(app, &principal, admitted, resume, at)).catch_unwind().await;
+    let followed = AssertUnwindSafe(follow(app, &principal, admitted, resume, place)).catch_unwind().await;
     // Whoever follows what is told of operations is told of its own.
     course.begins();
     match followed.unwrap_or_else(|_| Err(NotBegun::Refused(errors(&defect())))) {
-        Ok(subscription) => Ok(Followed { subscription, course }),
+        Ok(followed) => Ok(followed.on(course)),
         Err(not_begun) => {
             course.failed(1);
             Err(not_begun)
@@ -195,9 +191,14 @@ pub(super) async fn subscribe(
     }
 }
 
-/// Executes a query or mutation.
-pub(super) async fn execute(app: &App, principal: &Principal, admitted: Admitted) -> Answer {
-    let response = respond(app, principal, admitted).await;
+/// Executes a query or mutation that was sent over the connection of this number, or in a request of its own.
+pub(super) async fn execute(
+    app: &App,
+    principal: &Principal,
+    admitted: Admitted,
+    number: Option<u64>,
+) -> Answer {
+    let response = respond(app, principal, admitted, number).await;
     let is_request_error = is_request_error(&response);
     let text = match is_request_error {
         true => not_executed(&encode(&response.errors)),
@@ -216,11 +217,15 @@ pub(super) fn not_executed(errors: &str) -> String {
     format!(r#"{{"errors":{errors}}}"#)
 }
 
-async fn respond(app: &App, principal: &Principal, admitted: Admitted) -> Response {
+async fn respond(app: &App, principal: &Principal, admitted: Admitted, number: Option<u64>) -> Response {
     let principal = admitted.spoken_by(principal);
     let mut course = admitted.course(app, &principal);
     course.begins();
     let request = request(app, &admitted, &principal);
+    let request = match number {
+        Some(number) => request.data(Speaking { connection: number }),
+        None => request,
+    };
     // A defect of a resolver costs this operation and nobody else.
     let executed = AssertUnwindSafe(app.schema.execute(request)).catch_unwind().await;
     let mut response = executed.unwrap_or_else(|_| {
@@ -242,8 +247,8 @@ async fn follow(
     principal: &Principal,
     admitted: Admitted,
     resume: Option<Cursor>,
-    at: (&Arc<Mailbox>, Key),
-) -> Result<Subscription, NotBegun> {
+    place: Place<'_>,
+) -> Result<Followed, NotBegun> {
     let turn = app.openings.turn().await;
     let name = admitted.operation.operation_name.as_deref();
     let request = request(app, &admitted, principal);
@@ -262,7 +267,7 @@ async fn follow(
     let asked = Asked { start, ..asked };
     // Finding the start may wait for the log, and a few of those must not hold up everybody who opens.
     drop(turn);
-    app.subscribe(principal, Arc::new(form), asked, at)
+    app.subscribe(principal, Arc::new(form), asked, place)
         .await
         .map_err(|refusal| NotBegun::Refused(errors(&refusal)))
 }

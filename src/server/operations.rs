@@ -10,9 +10,8 @@
 use super::{
     App,
     caller::{Caller, Change},
-    course::Followed,
     directory::{Line, unsubscribed},
-    following::following,
+    following::{Followed, Place, following},
     operation::{self, Admitted, NotBegun},
 };
 use crate::{
@@ -142,12 +141,17 @@ impl Operations {
     /// The line of an open response.
     pub(super) fn register(&self, app: &App, streaming: Streaming, peer: Option<SocketAddr>) -> Line {
         let line = app.directory.register(self.number, streaming.name(), peer, &self.mailbox);
-        if let Some(principal) = self.lock().caller.principal() {
-            line.identify(principal);
-        }
+        self.identify(&line);
         // The principal may be older than the line.
         line.review();
         line
+    }
+
+    /// Says on the line who the caller is, if that is another one than the last time.
+    pub(super) fn identify(&self, line: &Line) {
+        if let Some(principal) = self.lock().caller.news() {
+            line.identify(principal);
+        }
     }
 
     /// Another request for the same response: from the same subject, or it is refused. A credential that ends later takes the
@@ -167,6 +171,8 @@ impl Operations {
         if state.caller.adopt(authority, &principal)? == Change::Readmit {
             self.readmit(&mut state);
         }
+        // The response has the line.
+        self.said.notify_one();
         Ok(())
     }
 
@@ -406,6 +412,11 @@ pub(super) struct Claim {
 }
 
 impl Claim {
+    /// Over which connection the operation runs.
+    pub(super) fn number(&self) -> u64 {
+        self.operations.number
+    }
+
     /// As whom the operation runs, and the generation of its grant and view.
     pub(super) fn caller(&self) -> Option<(Principal, u32)> {
         let state = self.operations.lock();
@@ -421,17 +432,14 @@ impl Claim {
     ) -> Begun<NotBegun> {
         let wants_ready = admitted.wants_ready();
         let Some((principal, generation)) = self.caller() else { return Begun::Stopped };
-        let at = (&self.operations.mailbox, self.key);
-        let beginning = operation::subscribe(app, &principal, admitted, resume, at);
+        let beginning = operation::subscribe(app, &principal, admitted, resume, self.place());
         self.begin(beginning, generation, wants_ready).await
     }
 
     /// Follows events in a form without a document.
     pub(super) async fn follow(&self, app: &App, form: Arc<dyn Form>, asked: Asked) -> Begun<Refusal> {
         let Some((principal, generation)) = self.caller() else { return Begun::Stopped };
-        let at = (&self.operations.mailbox, self.key);
-        let beginning = async { app.subscribe(&principal, form, asked, at).await.map(Followed::from) };
-        self.begin(beginning, generation, false).await
+        self.begin(app.subscribe(&principal, form, asked, self.place()), generation, false).await
     }
 
     /// Puts in the one answer of what is over with it, unless it was stopped.
@@ -448,9 +456,13 @@ impl Claim {
 
     /// Where the subscription started, once it has begun.
     pub(super) fn start(&self) -> Option<Cursor> {
-        let start =
-            self.operations.lock().find(self.key)?.subscription.as_ref().map(|followed| followed.start())?;
+        let start = self.operations.lock().find(self.key)?.subscription.as_ref().map(|one| one.start())?;
         Some(self.operations.hub.position(start))
+    }
+
+    fn place(&self) -> Place<'_> {
+        let Operations { number, mailbox, .. } = &*self.operations;
+        Place { number: *number, mailbox, key: self.key }
     }
 
     async fn begin<E>(

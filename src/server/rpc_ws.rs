@@ -11,7 +11,7 @@ use super::{
     App,
     credential::Visit,
     directory::unsubscribed,
-    following::following,
+    following::{Followed, Place, following},
     rpc,
     socket::{Speaker, Turn},
 };
@@ -19,7 +19,7 @@ use crate::{
     auth::Principal,
     error::{Code, Refusal},
     event::{Cursor, EventFilter},
-    fanout::{Asked, Delivery, EventForm, Key, Mailbox, Run, Subscription},
+    fanout::{Asked, Delivery, EventForm, Key, Mailbox, Run},
     graphql::Following,
     protocol::{
         CloseReason,
@@ -59,7 +59,7 @@ struct Live {
     key: Key,
     /// None for the gateway's.
     id: Option<SubscriptionId>,
-    subscription: Subscription,
+    subscription: Followed,
     prefix: Cow<'static, str>,
 }
 
@@ -114,8 +114,8 @@ pub(super) struct Done {
 enum Outcome {
     Answered(Result<String, RpcError>),
     Authenticated(Result<Principal, Refusal>),
-    Subscribed { key: Key, id: SubscriptionId, subscribed: Result<Subscription, Refusal> },
-    GatewaySubscribed { key: Key, filter: Arc<EventFilter>, subscribed: Result<Subscription, Refusal> },
+    Subscribed { key: Key, id: SubscriptionId, subscribed: Result<Followed, Refusal> },
+    GatewaySubscribed { key: Key, filter: Arc<EventFilter>, subscribed: Result<Followed, Refusal> },
 }
 
 impl RpcSpeaker {
@@ -225,10 +225,10 @@ impl RpcSpeaker {
 
     fn subscribe(&mut self, message: Key, id: SubscriptionId, asked: Asked, turn: &mut Turn<'_, Done>) {
         let (app, mailbox, key) = (self.app.clone(), Arc::clone(&self.mailbox), self.next_key());
-        let (principal, generation) = self.speaks(turn);
+        let ((principal, generation), number) = (self.speaks(turn), self.visit.number);
         let job = async move {
-            let form = Arc::new(EventForm::WHOLE);
-            let subscribed = app.subscribe(&principal, form, asked, (&mailbox, key)).await;
+            let (form, place) = (Arc::new(EventForm::WHOLE), Place { number, mailbox: &mailbox, key });
+            let subscribed = app.subscribe(&principal, form, asked, place).await;
             Done { message: Some(message), generation, outcome: Outcome::Subscribed { key, id, subscribed } }
         };
         turn.jobs().start(message, Box::pin(job));
@@ -245,7 +245,7 @@ impl RpcSpeaker {
         &mut self,
         key: Key,
         id: SubscriptionId,
-        subscribed: Result<Subscription, Refusal>,
+        subscribed: Result<Followed, Refusal>,
     ) -> Result<String, RpcError> {
         let subscription = subscribed.map_err(|refusal| {
             self.session.close(id);
@@ -440,10 +440,10 @@ impl Speaker for RpcSpeaker {
 
 /// A subscription that began under an older grant or view, under the one in force.
 fn readmitted(
-    subscribed: Result<Subscription, Refusal>,
+    subscribed: Result<Followed, Refusal>,
     generation: u32,
     turn: &mut Turn<'_, Done>,
-) -> Result<Subscription, Refusal> {
+) -> Result<Followed, Refusal> {
     let mut subscription = subscribed?;
     if generation != turn.caller().generation()
         && let Some(principal) = turn.caller().principal()

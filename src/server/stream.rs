@@ -166,6 +166,7 @@ impl EventStream {
                 },
                 () = silence => self.silent(&mut out),
             }
+            self.operations.identify(&self.line);
         }
         self.rest();
         self.operations.taken();

@@ -43,6 +43,8 @@ mod masking;
 mod multiplexed;
 /// What is addressed to a user, over all of their devices.
 mod notifications;
+/// Who is there, in which rooms, and who sees whom.
+mod presence;
 /// State that announces itself: its pages, its errors, lists joined with their changes.
 mod resources;
 /// Start positions, restarts, other logs.

@@ -11,6 +11,9 @@ use crate::{
 use async_graphql::{ID, Interface, Object};
 use std::{ops::Deref, sync::Arc};
 
+/// A list of texts as a field has it.
+type Texts = Vec<String>;
+
 /// Each family with its object; each typed field with its type, the way it is read, and its names in the data.
 macro_rules! families {
     ($(
@@ -131,8 +134,14 @@ families! {
     Presence => PresenceEvent {
         /// The connection.
         connection_id: ID = id["connectionId", "connection_id", "connId", "conn_id"];
-        /// The status, such as `online`.
+        /// The status, such as `online`; `offline` for whoever has left.
         status: String = text["status"];
+        /// What the connection speaks.
+        protocol: String = text["protocol"];
+        /// The rooms of its subscriptions, such as `task:t1`.
+        rooms: Texts = texts["rooms"];
+        /// Since when it is connected.
+        since: Time = time["since"];
     }
     /// How the platform does: `health.*`.
     Health => HealthEvent {

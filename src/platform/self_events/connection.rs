@@ -5,6 +5,7 @@ use super::{SelfEvents, transient};
 use crate::{
     auth::Principal,
     event::{Draft, Family},
+    platform::presence::ConnectionId,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
@@ -12,8 +13,8 @@ use serde_json::Value;
 /// A connection of somebody, a WebSocket or a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'a> {
-    /// Its number on this server.
-    pub number: u64,
+    /// What others call it.
+    pub id: ConnectionId,
     /// What it speaks.
     pub protocol: &'static str,
     /// Since when.
@@ -133,7 +134,7 @@ impl Connection<'_> {
         let since = self.since.to_rfc3339_opts(SecondsFormat::Millis, true);
         let shared = [
             ("component", "connection".into()),
-            ("connectionId", self.number.to_string().into()),
+            ("connectionId", self.id.to_string().into()),
             ("protocol", self.protocol.into()),
             ("since", since.into()),
         ];

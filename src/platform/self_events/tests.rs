@@ -7,6 +7,7 @@ use crate::{
     event::{Limits, ScopeField},
     hub::HistoryRequest,
     log::{MemoryLog, MemoryOptions},
+    platform::presence::ConnectionId,
 };
 use serde_json::json;
 use std::{cell::Cell, time::Duration};
@@ -145,7 +146,8 @@ fn a_connection_that_could_not_go_on_is_an_error_and_any_other_is_closed() {
         (End::by_server(1013), 1013, "overload", true),
     ];
     let principal = ada();
-    let connection = Connection { number: 7, protocol: "json-rpc", since: Utc::now(), principal: &principal };
+    let id = ConnectionId::parse("0000000000000007").unwrap();
+    let connection = Connection { id, protocol: "json-rpc", since: Utc::now(), principal: &principal };
     for (end, code, reason, is_error) in ends {
         let events = told(|self_events| self_events.connection_closed(&connection, end));
         assert_eq!(events.len(), 1 + usize::from(is_error), "{code} {reason}");
@@ -153,7 +155,10 @@ fn a_connection_that_could_not_go_on_is_an_error_and_any_other_is_closed() {
         let data: Value = serde_json::from_str(closed.data().as_str()).unwrap();
         assert_eq!(closed.event_type().as_str(), "system.connection_closed");
         assert_eq!((&data["closeCode"], &data["reason"]), (&json!(code), &json!(reason)));
-        assert_eq!((&data["connectionId"], &data["protocol"]), (&json!("7"), &json!("json-rpc")));
+        assert_eq!(
+            (&data["connectionId"], &data["protocol"]),
+            (&json!("0000000000000007"), &json!("json-rpc"))
+        );
         if is_error {
             let data: Value = serde_json::from_str(events[0].data().as_str()).unwrap();
             assert_eq!(events[0].event_type().as_str(), "system.error");

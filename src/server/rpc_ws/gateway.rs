@@ -7,8 +7,9 @@ use super::{Done, Live, Outcome, RpcSpeaker, Turn};
 use crate::{
     error::Refusal,
     event::{EventFilter, Offset, Overflow, StartPosition},
-    fanout::{Asked, EventForm, Key, Subscription},
+    fanout::{Asked, EventForm, Key},
     protocol::jsonrpc::{GATEWAY_EVENT_PREFIX, RpcError, write_gateway_event, write_gateway_subscription},
+    server::following::{Followed, Place},
 };
 use std::{borrow::Cow, sync::Arc};
 
@@ -58,11 +59,11 @@ impl RpcSpeaker {
         self.gateway.wanted = Some(key);
         let position = self.gateway.position.map(|position| app.hub.position(position));
         let start = position.map_or(StartPosition::Live, StartPosition::After);
-        let (principal, generation) = self.speaks(turn);
+        let ((principal, generation), number) = (self.speaks(turn), self.visit.number);
         let job = async move {
             let asked = Asked { filter: EventFilter::clone(&filter), start, overflow: Overflow::Replay };
-            let form = Arc::new(GATEWAY);
-            let subscribed = app.subscribe(&principal, form, asked, (&mailbox, key)).await;
+            let (form, place) = (Arc::new(GATEWAY), Place { number, mailbox: &mailbox, key });
+            let subscribed = app.subscribe(&principal, form, asked, place).await;
             Done { message, generation, outcome: Outcome::GatewaySubscribed { key, filter, subscribed } }
         };
         turn.jobs().start(message.unwrap_or_default(), Box::pin(job));
@@ -72,7 +73,7 @@ impl RpcSpeaker {
         &mut self,
         key: Key,
         filter: Arc<EventFilter>,
-        subscribed: Result<Subscription, Refusal>,
+        subscribed: Result<Followed, Refusal>,
     ) -> Result<String, RpcError> {
         let subscription = subscribed.map_err(|refusal| RpcError::from(&refusal))?;
         let start = subscription.start();

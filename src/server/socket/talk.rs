@@ -305,13 +305,14 @@ impl<S: Speaker> Talk<S> {
         let mut closing = None;
         let (jobs, caller) = (&mut self.jobs, &mut self.caller);
         act(&mut self.speaker, &mut Turn { frames, jobs, caller, closing: &mut closing });
+        // Before it is told so: whoever is acknowledged is present.
+        if let Some(principal) = self.caller.news() {
+            self.line.identify(principal);
+        }
         if !frames.is_empty() && self.wire.write(frames).is_err() {
             return Some(End::Gone);
         }
         self.note_backlog();
-        if let Some(principal) = self.caller.news() {
-            self.line.identify(principal);
-        }
         closing.map(End::Close)
     }
 

@@ -60,7 +60,13 @@ impl Person {
             "category" => category_of(event) == wanted,
             field => event[field] == **wanted,
         };
-        allows(&self.grant, event) && matches(&ask.filter, event) && ask.limits(self.subject).iter().all(fits)
+        // What a server tells about itself, such as where somebody is connected, is no notification.
+        let is_left_out =
+            ask.root == Root::Notifications && matches!(category_of(event), "presence" | "health");
+        allows(&self.grant, event)
+            && matches(&ask.filter, event)
+            && ask.limits(self.subject).iter().all(fits)
+            && !is_left_out
     }
 
     /// An event that is due; none where none can be.

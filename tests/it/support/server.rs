@@ -167,6 +167,7 @@ impl Drop for TestServer {
         let metrics = self.hub.metrics();
         assert_eq!(self.fanout.len(), (0, 0), "groups and members are left");
         assert_eq!(self.directory.count(), 0, "somebody is still listed");
+        assert_eq!(self.directory.presence().count(), 0, "somebody is still present");
         assert_eq!(metrics.subscriptions_open.get(), 0, "subscriptions are left");
         assert_eq!(metrics.connections_open.get(), 0, "connections are left");
         assert_eq!(metrics.streams_open.get(), 0, "streams are left");
