@@ -136,7 +136,7 @@ impl Subscription {
     pub(super) fn replaying(shared: &Arc<Shared>, wanted: Wanted, after: Offset) -> Self {
         wanted.mailbox.open(wanted.key, after, true, wanted.overflow);
         let subscription = Subscription::new(shared, wanted, after);
-        subscription.catch_up();
+        subscription.go_on(after);
         subscription
     }
 
@@ -214,15 +214,31 @@ impl Subscription {
         };
         wanted.mailbox.open(wanted.key, position, true, wanted.overflow);
         self.inner = Inner::new(&self.inner.shared, wanted);
-        self.catch_up();
+        self.go_on(position);
+    }
+
+    /// Goes on after an offset. Where nothing has been logged since, there is nothing to read: the seat is taken at once, and what
+    /// is transient is missed no more than what is logged.
+    fn go_on(&self, after: Offset) {
+        let Inner { shared, wanted, .. } = &*self.inner;
+        let is_at_head = after >= shared.hub.bounds().head;
+        let joined = if is_at_head { self.inner.join(Rank::logged(after)) } else { None };
+        if joined != Some(after) || !wanted.mailbox.release(wanted.key, after) {
+            self.catch_up_to(joined.filter(|joined| *joined > after));
+        }
     }
 
     /// Reads the log from where the queue ends and joins the group again: the answer to
     /// [`Delivery::Lagged`](super::Delivery::Lagged).
     pub fn catch_up(&self) {
+        self.catch_up_to(None);
+    }
+
+    /// The same where the group has been joined already.
+    fn catch_up_to(&self, joined: Option<Offset>) {
         let mut place = self.inner.place();
         if let Place::Open { replay, .. } = &mut *place {
-            let task = tokio::spawn(catch_up(Arc::clone(&self.inner)));
+            let task = tokio::spawn(catch_up(Arc::clone(&self.inner), joined));
             *replay = Some(task.abort_handle());
         }
     }
@@ -235,7 +251,7 @@ impl Drop for Subscription {
 }
 
 /// Runs a replay to its end; a refusal ends the subscription and says where it stopped.
-async fn catch_up(inner: Arc<Inner>) {
+async fn catch_up(inner: Arc<Inner>, joined: Option<Offset>) {
     let Inner { shared, wanted, .. } = &*inner;
     let _counted = Counted::new(&shared.metrics.replays_running);
     let after = wanted.mailbox.through(wanted.key);
@@ -246,7 +262,7 @@ async fn catch_up(inner: Arc<Inner>) {
         filter: Arc::clone(&wanted.filter),
     };
     let mut pages = Pages { inner: &inner, past, shown: Arc::new(shown), renderer: None };
-    if let Err(refusal) = pages.replay().await {
+    if let Err(refusal) = pages.replay(joined).await {
         inner.if_open(|wanted| wanted.mailbox.end(wanted.key, refusal));
     }
 }
@@ -260,10 +276,17 @@ struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    async fn replay(&mut self) -> Result<(), Refusal> {
+    async fn replay(&mut self, mut joined: Option<Offset>) -> Result<(), Refusal> {
         loop {
-            while !self.deliver_page(None).await? {}
-            let Some(joined) = self.inner.join(Rank::logged(self.past.position())) else { return Ok(()) };
+            let joined = match joined.take() {
+                Some(joined) => joined,
+                None => {
+                    while !self.deliver_page(None).await? {}
+                    let joined = self.inner.join(Rank::logged(self.past.position()));
+                    let Some(joined) = joined else { return Ok(()) };
+                    joined
+                }
+            };
             while self.past.position() < joined {
                 self.deliver_page(Some(joined)).await?;
             }
