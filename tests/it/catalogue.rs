@@ -1,7 +1,8 @@
 //! Every type of event that the systems in the field name: published by name, it arrives as its typed object, and as the gateway's.
 //!
-//! What the server says by itself is held where it is said: health, its own processes and its GraphQL operations in `self_events`,
-//! what GitHub's webhooks become in `src/ingest/github_tests.rs`, what is said in rooms in `chat`.
+//! What makes these events by itself is held where it is made: what changes of a resource announce in `resources`, who comes, goes
+//! and does what in `presence`, what is said in rooms in `chat`, what a user is told of in `notifications`, health, the server's
+//! own processes and its GraphQL operations in `self_events`, what GitHub's webhooks become in `src/ingest/github_tests.rs`.
 
 use crate::support::{Socket, TestServer};
 use fanfare::event::Family;

@@ -4,11 +4,11 @@
 //! A fence for each subscription closes its comparison: an event that it is due, published after all that is compared.
 
 use super::people::{Ask, EVENTS, Person, World, id_of, place_of};
-use crate::support::{Line, Past, Root, Start, TestServer, Wanted, Way, by_id, code_of};
+use crate::support::{Line, Past, Root, Start, TestServer, Wanted, Way, by_id, code_of, said_in};
 use fanfare::event::Offset;
 use futures_util::future::join_all;
 use proptest::test_runner::TestRunner;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
 
 /// Each with a server, people, filters and events of its own: 60 people, of whom few enough are connected at a time for the
@@ -114,40 +114,51 @@ impl World {
         sum(join_all(followed.into_iter().map(|followed| self.compare(followed))).await)
     }
 
-    /// Everybody reads the past in every way.
+    /// Everybody reads the past in every way, and what was said in a room.
     async fn look_back(&self, server: &TestServer) -> Tally {
         let mut all = Vec::new();
         for (nth, person) in self.people.iter().enumerate() {
             for (at, ask) in person.asks.iter().enumerate().filter(|(_, ask)| ask.root == Root::Events) {
                 for (of_way, past) in Past::ALL.into_iter().enumerate() {
                     let page = [500, 40, 7][(nth + at + of_way) % 3].max(self.events.len() / 12);
-                    all.push(self.compare_past(server, person, ask, past, page));
+                    all.push(self.compare_past(format!("{past:?}"), person, ask, async move {
+                        past.read(server, &person.token, (&ask.filter, "id"), page).await
+                    }));
                 }
             }
         }
-        sum(join_all(all).await)
+        let mut said = Vec::new();
+        for (nth, person) in self.people.iter().enumerate() {
+            for ask in &person.asks {
+                if let Root::Chat(room) = &ask.root {
+                    said.push(self.compare_past("messages".to_owned(), person, ask, async move {
+                        said_in(server, &person.token, (room, "id"), [1, 2, 50][nth % 3]).await
+                    }));
+                }
+            }
+        }
+        sum(vec![sum(join_all(all).await), sum(join_all(said).await)])
     }
 
     async fn compare_past(
         &self,
-        server: &TestServer,
+        way: String,
         person: &Person,
         ask: &Ask,
-        past: Past,
-        page: usize,
+        read: impl Future<Output = Result<Vec<Value>, Value>>,
     ) -> Tally {
         let due = self.due(person, ask, Some(0));
-        let found = past.read(server, &person.token, (&ask.filter, "id"), page).await;
+        let found = read.await;
         let mut tally = Tally { cases: self.events.len(), ..Tally::default() };
         let found: Vec<_> = match &found {
             Ok(events) => events.iter().map(|event| place_of(Way::Rpc, event)).collect(),
             Err(refusal) => {
-                assert_eq!(code_of(refusal), "FORBIDDEN", "{past:?} {ask:?}");
+                assert_eq!(code_of(refusal), "FORBIDDEN", "{way} {ask:?}");
                 tally.refused += 1;
                 Vec::new()
             }
         };
-        assert_eq!(found, due, "{past:?} {ask:?} {:?}", person.grant);
+        assert_eq!(found, due, "{way} {ask:?} {:?}", person.grant);
         tally.delivered += found.len();
         tally
     }

@@ -3,7 +3,8 @@
 
 use super::canaries::{CANARY, FIELDS, READERS, canary, drafts, texts, transient_texts};
 use crate::support::{
-    Access, Line, May, Past, Process, Root, Served, Socket, Start, Wanted, Way, by_id, code_of, request, sent,
+    Access, Line, May, Past, Process, Root, Served, Socket, Start, Wanted, Way, by_id, code_of, request,
+    said_in, sent,
 };
 use fanfare::{
     auth::{Action, MaskDraft, Principal},
@@ -116,7 +117,15 @@ impl Reader {
         let ids: Vec<_> = (0..texts().len()).map(|at| format!("e{at}")).collect();
         let found = by_id(server, &self.token, &ids, fields.split("...").next().unwrap()).await.unwrap();
         found.iter().for_each(|event| self.check("by id", event));
-        seen + found.len()
+        seen += found.len();
+        if !self.is_masked {
+            let said = said_in(server, &self.token, (&canary("roomId"), "message content sender"), 3).await;
+            let said = said.unwrap();
+            assert_eq!(said.len(), 1, "one text is a chat message");
+            said.iter().for_each(|event| self.check("messages", event));
+            seen += said.len();
+        }
+        seen
     }
 
     /// Filters on masked fields are refused in the same words, whether they guess right or wrong.
@@ -139,6 +148,11 @@ impl Reader {
                     let hit = past.read(server, &self.token, (&right.1, "id"), 3).await.err();
                     let miss = past.read(server, &self.token, (&wrong.1, "id"), 3).await.err();
                     refused += judge(&format!("{past:?} {field}"), Some(hit), &Some(miss));
+                }
+                if let (Root::Chat(right), Root::Chat(wrong)) = (&right.0, &wrong.0) {
+                    let hit = said_in(server, &self.token, (right, "id"), 3).await.err();
+                    let miss = said_in(server, &self.token, (wrong, "id"), 3).await.err();
+                    refused += judge("messages", Some(hit), &Some(miss));
                 }
             }
         }

@@ -16,7 +16,7 @@ pub(crate) use reader::{
 pub(crate) use server::{Served, TestServer, post_json};
 pub(crate) use socket::{Frame, Socket};
 pub(crate) use stream::{Block, Stream, ask, get, request, sent, sse};
-pub(crate) use ways::{Line, Past, Root, Start, Wanted, Way, by_id, code_of};
+pub(crate) use ways::{Line, Past, Root, Start, Wanted, Way, by_id, code_of, said_in};
 
 use std::time::Duration;
 

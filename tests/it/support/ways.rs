@@ -6,7 +6,7 @@ mod line;
 mod past;
 
 pub(crate) use line::{Line, code_of};
-pub(crate) use past::{Past, by_id};
+pub(crate) use past::{Past, by_id, said_in};
 
 use super::{Served, request};
 use reqwest::{Method, RequestBuilder};

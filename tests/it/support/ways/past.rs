@@ -163,3 +163,32 @@ pub(crate) async fn by_id(
     }
     Ok(found)
 }
+
+/// What was said in a room, as GraphQL's `messages(roomId)` gives it by pages of this size, newest page first; or the refusal.
+pub(crate) async fn said_in(
+    server: &impl Served,
+    token: &str,
+    (room, selection): (&str, &str),
+    page: usize,
+) -> Result<Vec<Value>, Value> {
+    let query = format!(
+        "query($r:ID!,$c:Cursor){{messages(roomId:$r,last:{page},before:$c){{nodes{{{selection}}} pageInfo{{startCursor hasPreviousPage}}}}}}"
+    );
+    let (mut events, mut before) = (Vec::new(), Value::Null);
+    loop {
+        let variables = json!({ "r": room, "c": before });
+        let request = ask(server, "application/json", &json!({ "query": query, "variables": variables }));
+        let (_, mut answer) = sent(request.bearer_auth(token)).await;
+        if let Some(error) = answer["errors"].get(0) {
+            return Err(error.clone());
+        }
+        let mut found = answer["data"]["messages"].take();
+        let mut list: Vec<_> = found["nodes"].as_array().unwrap_or_else(|| panic!("{answer}")).clone();
+        list.append(&mut events);
+        events = list;
+        before = found["pageInfo"]["startCursor"].take();
+        if found["pageInfo"]["hasPreviousPage"] != true {
+            return Ok(events);
+        }
+    }
+}
