@@ -134,6 +134,9 @@ async fn what_somebody_says_that_they_do_is_told() {
     assert_eq!(one["status"], "online");
     let mut gateway = Socket::rpc_as(&server, &root).await;
     watch.told("presence.connected", Some("root")).await;
+    // Answered once it follows everything; what is not kept comes to whoever follows by then.
+    gateway.send(json!({ "jsonrpc": "2.0", "id": 0, "method": "gateway.subscription" })).await;
+    while !gateway.json().await["result"]["filter"].is_object() {}
     // Over a WebSocket: this connection.
     let set = json!({ "query": "mutation { setPresence(status: WORKING) }" });
     first.send(json!({ "type": "subscribe", "id": "s", "payload": set })).await;
