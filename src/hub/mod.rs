@@ -218,12 +218,13 @@ struct Published {
     repeats: usize,
 }
 
-/// Fails with `TOO_MANY` for what is not a number of events that one request publishes.
+/// Why nobody publishes under the server's own source.
 fn own_source() -> Refusal {
     let allowed = "any other; under this one changes of what is kept are announced";
     Refusal::field(Code::InvalidEvent, "source", STATE_SOURCE, allowed)
 }
 
+/// Fails with `TOO_MANY` for what is not a number of events that one request publishes.
 fn check_count(events: usize) -> Result<(), Refusal> {
     match events {
         1..=PUBLISH_EVENTS_MAX => Ok(()),

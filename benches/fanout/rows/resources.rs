@@ -23,27 +23,32 @@ const CLIENTS: usize = 10;
 const WARM_UP: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What clients do, as the field of a mutation in which `$n` is a client's number and `$r` another number each time.
+/// What clients do, as documents over the number of a client and another number each time: like those of users, one text with
+/// variables.
 const SETTINGS: [(&str, &str); 2] = [
     (
         "agents' status",
-        r#"setAgentStatus(id: "a$n", organizationId: "bench", status: "s$r", message: "working") { agent { version } cursor }"#,
+        r#"mutation($agent: ID!, $new: String!) {
+            setAgentStatus(id: $agent, organizationId: "bench", status: $new, message: "working") { agent { version } cursor }
+        }"#,
     ),
     (
         "new tasks",
-        r#"createTask(task: { organizationId: "bench", agentId: "a$n", name: "$r" }) { task { id } cursor }"#,
+        r#"mutation($agent: ID!, $new: String!) {
+            createTask(task: { organizationId: "bench", agentId: $agent, name: $new }) { task { id } cursor }
+        }"#,
     ),
 ];
 
 pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
     let plan = stage.plan;
     let mut readings = Vec::new();
-    for (setting, field) in SETTINGS {
+    for (setting, document) in SETTINGS {
         let server = stage.server().await?;
         found(&server).await?;
-        run(&server, field, plan.durable_window / WARM_UP).await?;
+        run(&server, document, plan.durable_window / WARM_UP).await?;
         let (before, start) = (server.cpu()?, Instant::now());
-        let (changes, latency) = run(&server, field, plan.durable_window).await?;
+        let (changes, latency) = run(&server, document, plan.durable_window).await?;
         let (cpu, wall) = (server.cpu_since(before)?.as_secs_f64(), start.elapsed().as_secs_f64());
         let figures = vec![
             (CHANGES_PER_S, changes as f64 / wall),
@@ -55,7 +60,7 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
         let counted = Counted {
             events: usize::try_from(changes).unwrap_or(usize::MAX),
             subscribers: 0,
-            bytes: request(field, 0, 0).len() as f64,
+            bytes: request(document, 0, 0).len() as f64,
             checked: changes,
             what: "accepted",
         };
@@ -67,21 +72,21 @@ pub(super) async fn round(stage: &Stage<'_>) -> Result<Vec<Reading>, Failure> {
 /// The organization, and an agent for each client.
 async fn found(server: &Server) -> Result<(), Failure> {
     let mut wire = Wire::connect(server.address).await?;
-    change(
-        &mut wire,
-        &request(r#"createOrganization(organization: { id: "bench", name: "Bench" }) { cursor }"#, 0, 0),
-    )
-    .await?;
-    let agent = r#"createAgent(agent: { id: "a$n", organizationId: "bench", name: "Agent" }) { cursor }"#;
+    let organization =
+        r#"mutation { createOrganization(organization: { id: "bench", name: "Bench" }) { cursor } }"#;
+    change(&mut wire, &request(organization, 0, 0)).await?;
+    let agent = r#"mutation($agent: ID!, $new: String!) {
+        createAgent(agent: { id: $agent, organizationId: "bench", name: $new }) { cursor }
+    }"#;
     for client in 0..CLIENTS {
         change(&mut wire, &request(agent, client, 0)).await?;
     }
     Ok(())
 }
 
-fn request(field: &str, client: usize, repeat: u64) -> Vec<u8> {
-    let field = field.replace("$n", &client.to_string()).replace("$r", &repeat.to_string());
-    let body = json!({ "query": format!("mutation {{ {field} }}") }).to_string();
+fn request(document: &str, client: usize, new: u64) -> Vec<u8> {
+    let variables = json!({ "agent": format!("a{client}"), "new": new.to_string() });
+    let body = json!({ "query": document, "variables": variables }).to_string();
     format!(
         "POST /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAccept: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
@@ -91,7 +96,7 @@ fn request(field: &str, client: usize, repeat: u64) -> Vec<u8> {
 }
 
 /// Lets all clients change for so long; gives how many changes were made, and how fast.
-async fn run(server: &Server, field: &str, length: Duration) -> Result<(u64, Histogram), Failure> {
+async fn run(server: &Server, document: &str, length: Duration) -> Result<(u64, Histogram), Failure> {
     let latency = Rc::new(RefCell::new(Histogram::default()));
     let until = Instant::now() + length;
     let clients = (0..CLIENTS).map(|client| {
@@ -101,7 +106,7 @@ async fn run(server: &Server, field: &str, length: Duration) -> Result<(u64, His
             let mut changes = 0;
             let begun = u64::try_from(length.as_millis()).unwrap_or(u64::MAX) << 32;
             while Instant::now() < until {
-                let request = request(field, client, begun + changes);
+                let request = request(document, client, begun + changes);
                 let sent = Instant::now();
                 timeout(PATIENCE, change(&mut wire, &request))
                     .await
