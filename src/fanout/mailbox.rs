@@ -95,6 +95,15 @@ enum Gate {
     Lagging,
 }
 
+/// What there is about payloads that were taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Taken {
+    /// More is left.
+    pub has_more: bool,
+    /// Among them are payloads that a replay has read from the log.
+    pub is_past: bool,
+}
+
 /// What became of live payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pushed {
@@ -155,10 +164,10 @@ impl Mailbox {
         }
     }
 
-    /// Takes out up to about `bytes_max` bytes, the subscriptions in turn; says whether more is left.
-    pub fn take(&self, bytes_max: usize, out: &mut Vec<(Key, Delivery)>) -> bool {
+    /// Takes out up to about `bytes_max` bytes, the subscriptions in turn.
+    pub fn take(&self, bytes_max: usize, out: &mut Vec<(Key, Delivery)>) -> Taken {
         let mut state = self.lock();
-        let mut taken = 0;
+        let (mut taken, mut is_past) = (0, false);
         while taken < bytes_max {
             let Some(key) = state.ready.pop_front() else { break };
             let is_alone = state.ready.is_empty();
@@ -166,6 +175,7 @@ impl Mailbox {
             let Some(delivery) = state.next_of(key, turn) else { continue };
             if let Delivery::Run(run) = &delivery {
                 taken += run.bytes();
+                is_past |= state.is_replayed(key);
             }
             out.push((key, delivery));
         }
@@ -175,7 +185,7 @@ impl Mailbox {
         if taken > 0 {
             self.room.notify_waiters();
         }
-        has_more
+        Taken { has_more, is_past }
     }
 
     /// Opens a queue from which everything up to `through` is left out; a held one waits for a replay.
@@ -397,6 +407,11 @@ impl State {
     fn queue(&mut self, key: Key) -> Option<&mut Queue> {
         let at = self.queues.binary_search_by_key(&key, |(key, _)| *key).ok()?;
         self.queues.get_mut(at).map(|(_, queue)| queue)
+    }
+
+    /// Does a replay fill this queue?
+    fn is_replayed(&mut self, key: Key) -> bool {
+        self.queue(key).is_some_and(|queue| matches!(queue.gate, Gate::Held | Gate::Overflown))
     }
 
     /// Takes up to about so many bytes of a queue and puts the queue back in line while it has more.

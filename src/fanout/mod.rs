@@ -18,7 +18,7 @@ pub(crate) mod way;
 mod worker;
 
 pub use form::{EventForm, Form, RenderFuture, Renderer};
-pub use mailbox::{Delivery, Key, Mailbox};
+pub use mailbox::{Delivery, Key, Mailbox, Taken};
 pub use payload::{Payload, Run};
 pub use subscription::Subscription;
 

@@ -321,6 +321,7 @@ impl Pages<'_> {
             wanted.mailbox.room().await;
             shared.metrics.events_delivered.inc_by(first.payloads().len() as u64);
             self.inner.if_open(|wanted| wanted.mailbox.push_replayed(wanted.key, first));
+            give_way();
         }
         if permit.is_some() {
             // However it ends: the page is in the mailbox, and only the turn of the others depends on it.

@@ -4,7 +4,7 @@
 //! an error in its place; if the worker cannot follow the log, every member reads it for itself, from where it stands, and what
 //! it finds there decides how it goes on.
 
-use super::{Form, Payload, Renderer, Shared, plan::GroupPlan};
+use super::{Form, Payload, Renderer, Shared, plan::GroupPlan, way};
 use crate::{auth::View, error::Refusal, event::Event, hub::Tail, metrics::Metrics};
 use futures_util::FutureExt;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -49,6 +49,9 @@ fn step_events(events: &[Arc<Event>]) -> usize {
 
 async fn deliver(shared: &Shared, events: &[Arc<Event>]) {
     let mut plans = shared.registry().plan(events);
+    if !plans.is_empty() {
+        way::live();
+    }
     // Groups of one view stand together, so that an event is masked once for all of them.
     plans.sort_by_key(|plan| plan.view.fingerprint());
     let mut shown = ShownStep::new(events);

@@ -1,14 +1,17 @@
 //! The threads that write payloads to WebSockets, apart from the tasks that read them.
 //!
 //! Flow: a mailbox that gets something rings its connection's [`Bell`]; the bell waits in the queue of its thread; the thread
-//! has the connection write what waits, one write for each turn.
+//! has the connection write what waits, one write for each turn. Connections that are catching up stand in a line of their own,
+//! of which one has a turn after all the others that wait, as sparse flows go before dense ones in RFC 8290.
 //! Invariants: the runtime's queue is first in, first out, so thousands of requests would stand before a live event; here the
 //! system shares the cores between threads instead. A connection is in its queue once at most; a thread waits for nothing but
 //! its queue.
 //! Not here: what is written (`socket`).
 
 use super::scratch::Scratch;
+use crate::fanout::way;
 use std::{
+    collections::VecDeque,
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -22,17 +25,28 @@ use tokio::runtime::Handle;
 
 /// A connection that has payloads to write.
 pub(super) trait Outlet: Send + Sync {
-    /// Writes what waits, up to one write; says whether it wants another turn.
-    fn write(&self, bell: &Waker, scratch: &mut Scratch) -> bool;
+    /// Writes what waits, up to one write.
+    fn write(&self, bell: &Waker, scratch: &mut Scratch) -> Wrote;
 
     /// Writing panicked: the connection must end.
     fn abandon(&self);
+}
+
+/// What became of a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wrote {
+    /// It wants another one.
+    pub(super) has_more: bool,
+    /// What it wrote was read from the log: it is catching up.
+    pub(super) is_past: bool,
 }
 
 /// Rings when there is something to write for a connection.
 pub(super) struct Bell {
     outlet: Weak<dyn Outlet>,
     is_queued: AtomicBool,
+    /// Was its connection catching up when it last wrote?
+    is_past: AtomicBool,
     queue: Arc<Queue>,
 }
 
@@ -58,6 +72,8 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     bells: Vec<Arc<Bell>>,
+    /// Those that are catching up.
+    past: VecDeque<Arc<Bell>>,
     is_asleep: bool,
     is_closed: bool,
 }
@@ -65,21 +81,25 @@ struct Waiting {
 impl Queue {
     fn push(&self, bell: Arc<Bell>) {
         let mut waiting = self.lock();
-        waiting.bells.push(bell);
+        match bell.is_past.load(Ordering::Relaxed) {
+            true => waiting.past.push_back(bell),
+            false => waiting.bells.push(bell),
+        }
         if mem::take(&mut waiting.is_asleep) {
             self.pushed.notify_one();
         }
     }
 
-    /// Swaps what waits with an empty list, once something waits; `false` at the end.
+    /// Swaps what waits with an empty list, once something waits, with one that is catching up as its last; `false` at the end.
     fn take(&self, bells: &mut Vec<Arc<Bell>>) -> bool {
         let mut waiting = self.lock();
-        while waiting.bells.is_empty() {
+        while waiting.bells.is_empty() && waiting.past.is_empty() {
             if waiting.is_closed {
                 return false;
             }
             waiting.is_asleep = true;
             waiting = self.pushed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            way::woke();
             if !waiting.bells.is_empty() {
                 // Whoever rang first mostly rings many; on a shared core that goes on before this thread does.
                 drop(waiting);
@@ -88,6 +108,7 @@ impl Queue {
             }
         }
         mem::swap(&mut waiting.bells, bells);
+        bells.extend(waiting.past.pop_front());
         true
     }
 
@@ -124,7 +145,7 @@ impl Deliveries {
     pub(super) fn bell(&self, outlet: Weak<dyn Outlet>) -> Arc<Bell> {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
         let queue = self.queues.get(at).map(Arc::clone).unwrap_or_default();
-        Arc::new(Bell { outlet, is_queued: AtomicBool::new(false), queue })
+        Arc::new(Bell { outlet, is_queued: AtomicBool::default(), is_past: AtomicBool::default(), queue })
     }
 }
 
@@ -149,8 +170,15 @@ fn run(queue: &Queue, runtime: &Handle) {
             let waker = Waker::from(Arc::clone(&bell));
             // A defect costs this connection, not those that share its thread.
             match catch_unwind(AssertUnwindSafe(|| outlet.write(&waker, &mut scratch))) {
-                Ok(true) => bell.wake_by_ref(),
-                Ok(false) => {}
+                Ok(wrote) => {
+                    bell.is_past.store(wrote.is_past, Ordering::Relaxed);
+                    if wrote.has_more {
+                        bell.wake_by_ref();
+                    }
+                    if wrote.is_past {
+                        way::give_way();
+                    }
+                }
                 Err(_) => outlet.abandon(),
             }
             scratch.empty();
@@ -163,14 +191,16 @@ mod tests {
     use super::*;
     use std::sync::{Barrier, mpsc};
 
+    const MORE: Wrote = Wrote { has_more: true, is_past: false };
+
     /// Says which turn it has, and what it is told to do then.
     struct Told {
         turns: mpsc::SyncSender<&'static str>,
-        next: Mutex<Vec<bool>>,
+        next: Mutex<Vec<Wrote>>,
     }
 
     impl Outlet for Told {
-        fn write(&self, _: &Waker, _: &mut Scratch) -> bool {
+        fn write(&self, _: &Waker, _: &mut Scratch) -> Wrote {
             self.turns.send("turn").unwrap();
             self.next.lock().unwrap().pop().expect("no further turn was due")
         }
@@ -180,7 +210,7 @@ mod tests {
         }
     }
 
-    fn told(deliveries: &Deliveries, next: &[bool]) -> (Arc<Told>, Arc<Bell>, mpsc::Receiver<&'static str>) {
+    fn told(deliveries: &Deliveries, next: &[Wrote]) -> (Arc<Told>, Arc<Bell>, mpsc::Receiver<&'static str>) {
         let (turns, taken) = mpsc::sync_channel(16);
         let told = Arc::new(Told { turns, next: Mutex::new(next.to_vec()) });
         let outlet: Weak<dyn Outlet> = Arc::downgrade(&told) as Weak<dyn Outlet>;
@@ -191,7 +221,7 @@ mod tests {
     async fn whoever_wants_another_turn_has_it_and_a_panic_costs_its_own_connection_only() {
         let deliveries = Deliveries::start();
         let (_panics, broken, theirs) = told(&deliveries, &[]);
-        let (_goes_on, bell, ours) = told(&deliveries, &[false, true, true]);
+        let (_goes_on, bell, ours) = told(&deliveries, &[Wrote::default(), MORE, MORE]);
         broken.wake_by_ref();
         bell.wake_by_ref();
         assert_eq!([theirs.recv(), theirs.recv()], [Ok("turn"), Ok("abandoned")]);
@@ -202,10 +232,10 @@ mod tests {
     async fn a_bell_that_rings_often_is_queued_once() {
         struct Held(Barrier, mpsc::SyncSender<()>);
         impl Outlet for Held {
-            fn write(&self, _: &Waker, _: &mut Scratch) -> bool {
+            fn write(&self, _: &Waker, _: &mut Scratch) -> Wrote {
                 self.1.send(()).unwrap();
                 self.0.wait();
-                false
+                Wrote::default()
             }
 
             fn abandon(&self) {}
@@ -225,6 +255,47 @@ mod tests {
         drop(bell);
         drop(held);
         assert!(turns.recv().is_err(), "nothing rings any more");
+    }
+
+    /// Writes its number whenever it has a turn.
+    struct Numbered(usize, bool, Arc<Barrier>, mpsc::SyncSender<usize>);
+
+    impl Outlet for Numbered {
+        fn write(&self, _: &Waker, _: &mut Scratch) -> Wrote {
+            self.3.send(self.0).unwrap();
+            self.2.wait();
+            Wrote { has_more: false, is_past: self.1 }
+        }
+
+        fn abandon(&self) {}
+    }
+
+    #[tokio::test]
+    async fn those_that_catch_up_have_one_turn_after_all_that_are_live() {
+        let deliveries = Deliveries::start();
+        let (sender, turns) = mpsc::sync_channel(16);
+        let turn = Arc::new(Barrier::new(2));
+        let outlets: Vec<_> = (0..4)
+            .map(|number| Arc::new(Numbered(number, number < 2, Arc::clone(&turn), sender.clone())))
+            .collect();
+        let bells: Vec<_> = outlets
+            .iter()
+            .map(|outlet| deliveries.bell(Arc::downgrade(outlet) as Weak<dyn Outlet>))
+            .collect();
+        // Once it has written, it is known who catches up.
+        for bell in &bells {
+            bell.wake_by_ref();
+            turns.recv().unwrap();
+            turn.wait();
+        }
+        bells[3].wake_by_ref();
+        assert_eq!(turns.recv(), Ok(3), "the thread is held until all have rung");
+        bells.iter().for_each(|bell| bell.wake_by_ref());
+        turn.wait();
+        for due in [2, 3, 0, 1] {
+            assert_eq!(turns.recv(), Ok(due));
+            turn.wait();
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use crate::{
     auth::{Principal, audit::Entry},
     error::{Code, Refusal},
     event::EventFilter,
-    fanout::{Asked, Form, Key, Mailbox, Subscription},
+    fanout::{Asked, Form, Key, Mailbox, Subscription, way::give_way},
     graphql::Following,
     hub::Hub,
     platform::presence::{Presence, Stay},
@@ -77,6 +77,8 @@ impl App {
         Place { number, mailbox, key }: Place<'_>,
     ) -> Result<Followed, Refusal> {
         let subscribed = self.fanout.subscribe(principal, form, asked, (mailbox, key)).await;
+        // After an interruption thousands do so at once.
+        give_way();
         let subscribed =
             subscribed.map(|subscription| Followed::new(subscription, number, self.directory.presence()));
         if self.authority.is_open() {

@@ -13,7 +13,7 @@ mod talk;
 use super::{
     App,
     caller::Caller,
-    delivery::{Bell, Outlet},
+    delivery::{Bell, Outlet, Wrote},
     directory::Line,
     jobs::Jobs,
     scratch::Scratch,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     error::Refusal,
     event::Cursor,
-    fanout::{Delivery, Key, Mailbox},
+    fanout::{Delivery, Key, Mailbox, Taken},
     graphql::Following,
     metrics::Counted,
     platform::self_events,
@@ -251,23 +251,23 @@ impl<S: Speaker> Outlet for Connection<S> {
         self.task.wake();
     }
 
-    fn write(&self, bell: &Waker, scratch: &mut Scratch) -> bool {
-        let Some(mut guard) = self.try_lock() else { return false };
-        let Some(talk) = guard.as_mut() else { return false };
+    fn write(&self, bell: &Waker, scratch: &mut Scratch) -> Wrote {
+        let Some(mut guard) = self.try_lock() else { return Wrote::default() };
+        let Some(talk) = guard.as_mut() else { return Wrote::default() };
         // When the socket has taken what waits, and when orders are carried out, the task rings.
         if talk.is_blocked || talk.ended.is_some() || self.mailbox.is_called() {
-            return false;
+            return Wrote::default();
         }
         if self.mailbox.poll_ready(&mut Context::from_waker(bell)).is_pending() {
-            return false;
+            return Wrote::default();
         }
-        let (ended, has_more) = talk.write_payloads(scratch);
+        let (ended, Taken { has_more, is_past }) = talk.write_payloads(scratch);
         let needs_task = ended.is_some() || talk.is_blocked;
         talk.ended = ended;
         if needs_task {
             self.task.wake();
         }
-        has_more
+        Wrote { has_more, is_past }
     }
 }
 

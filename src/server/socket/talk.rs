@@ -6,7 +6,7 @@
 use super::{Alarm, End, Speaker, Turn};
 use crate::{
     error::{Code, Refusal},
-    fanout::{Mailbox, way::give_way},
+    fanout::{Mailbox, Taken, way::give_way},
     protocol::CloseReason,
     server::{
         App,
@@ -93,6 +93,7 @@ impl<S: Speaker> Talk<S> {
                 Poll::Ready(Next::Received(message)) => self.received(message),
                 Poll::Ready(Next::Drained(Ok(()))) => {
                     self.note_backlog();
+                    give_way();
                     None
                 }
                 Poll::Ready(Next::Drained(Err(_))) => Some(End::Gone),
@@ -104,7 +105,6 @@ impl<S: Speaker> Talk<S> {
             if let Some(end) = ended {
                 return Poll::Ready(end);
             }
-            give_way();
         }
     }
 
@@ -128,14 +128,14 @@ impl<S: Speaker> Talk<S> {
         Poll::Pending
     }
 
-    /// Writes what waits in the mailbox, up to one write; says whether more is left.
-    pub(super) fn write_payloads(&mut self, scratch: &mut Scratch) -> (Option<End>, bool) {
+    /// Writes what waits in the mailbox, up to one write.
+    pub(super) fn write_payloads(&mut self, scratch: &mut Scratch) -> (Option<End>, Taken) {
         let Scratch { frames, deliveries } = scratch;
-        let has_more = self.mailbox.take(WRITE_BYTES_MAX, deliveries);
+        let taken = self.mailbox.take(WRITE_BYTES_MAX, deliveries);
         let ended = self.turn_into(frames, |speaker, turn| {
             deliveries.drain(..).for_each(|(key, delivery)| speaker.delivered(key, delivery, turn));
         });
-        (ended, has_more)
+        (ended, taken)
     }
 
     /// Writes what waits when the connection is about to end, as far as the socket takes it: the mailbox's budget at most.
@@ -143,12 +143,12 @@ impl<S: Speaker> Talk<S> {
         let mut scratch = self.app.scratches.borrow();
         let writes_max = self.app.options.mailbox_bytes_max / WRITE_BYTES_MAX + 1;
         for _ in 0..writes_max {
-            let (ended, has_more) = match self.is_blocked {
-                true => (None, false),
+            let (ended, taken) = match self.is_blocked {
+                true => (None, Taken::default()),
                 false => self.write_payloads(&mut scratch),
             };
             scratch.empty();
-            if ended.is_some() || !has_more {
+            if ended.is_some() || !taken.has_more {
                 return ended;
             }
         }
@@ -206,8 +206,11 @@ impl<S: Speaker> Talk<S> {
         match message {
             Some(Ok(Message::Text(text))) => self.turn(|speaker, turn| speaker.received(&text, turn)),
             Some(Ok(Message::Binary(_))) => self.turn(Speaker::received_binary),
-            // Pings are answered by the WebSocket layer.
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
+            // Pings are answered by the WebSocket layer. Nobody needs many.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                give_way();
+                None
+            }
             Some(Ok(Message::Close(frame))) => {
                 self.wire.answer_close();
                 Some(End::Left(frame.map(|frame| frame.code.into())))
@@ -220,6 +223,8 @@ impl<S: Speaker> Talk<S> {
     /// What the peer sent cannot be taken.
     fn broken(&self, error: &Unreadable) -> End {
         tracing::debug!(%error, "a socket broke");
+        // Whoever breaks one on purpose comes again at once.
+        give_way();
         let refusal = match error {
             Unreadable::Gone(_) => return End::Gone,
             Unreadable::Malformed(fault) => return self.end(&CloseReason::BadFrame(&fault.to_string())),
