@@ -28,7 +28,7 @@ use crate::{
     platform::self_events,
     protocol::{CloseReason, Closing},
 };
-use futures_util::task::AtomicWaker;
+use futures_util::{future::BoxFuture, task::AtomicWaker};
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
@@ -169,15 +169,16 @@ struct Connection<S: Speaker> {
     is_missed: AtomicBool,
 }
 
-/// Runs a connection to its end.
-pub(super) async fn run<S: Speaker + 'static>(
-    app: App,
+/// Runs a connection to its end. No `async fn`, since such a future keeps room for its arguments for as long as it lives, and there
+/// is one for each connection.
+pub(super) fn run<S: Speaker + 'static>(
+    app: &App,
     wire: Wire,
     mailbox: Arc<Mailbox>,
     line: Line,
     speaker: S,
-) {
-    let _counted = Counted::new(&app.hub.metrics().connections_open);
+) -> impl Future<Output = ()> + Send + use<S> {
+    let counted = Counted::new(&app.hub.metrics().connections_open);
     let talk = Talk::new(app.clone(), wire, Arc::clone(&mailbox), line, speaker);
     let connection = Arc::new(Connection {
         talk: Mutex::new(Some(talk)),
@@ -187,17 +188,27 @@ pub(super) async fn run<S: Speaker + 'static>(
     });
     let outlet: Weak<dyn Outlet> = Arc::downgrade(&connection) as Weak<dyn Outlet>;
     let bell = app.deliveries.bell(outlet);
-    let end = connection.converse(&bell).await;
-    let talk = connection.lock().take();
-    if let Some(talk) = &talk {
-        talk.line.ends((&end).into());
-    }
-    if let (End::Close(closing), Some(talk)) = (end, talk) {
-        close(talk.wire, closing).await;
+    async move {
+        let _counted = counted;
+        let end = connection.converse(&bell).await;
+        if let Some(goodbye) = connection.ended(end) {
+            goodbye.await;
+        }
     }
 }
 
 impl<S: Speaker> Connection<S> {
+    /// The conversation has ended in this way; gives what is left to do where something is to be said. In a box, as it is short.
+    fn ended(&self, end: End) -> Option<BoxFuture<'static, ()>> {
+        let talk = self.lock().take()?;
+        talk.line.ends((&end).into());
+        let wire = talk.wire;
+        match end {
+            End::Close(closing) => Some(Box::pin(close(wire, closing))),
+            End::Left(_) | End::Gone => None,
+        }
+    }
+
     async fn converse(&self, bell: &Arc<Bell>) -> End {
         if let Some(end) = self.lock().as_mut().and_then(|talk| talk.turn(Speaker::opened)) {
             return end;

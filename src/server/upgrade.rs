@@ -48,7 +48,7 @@ pub(super) async fn graphql(app: App, parts: &mut Parts) -> Response {
             handshake.finish(app, Some(dialect.name()), move |app, wire| {
                 let speaker =
                     move |app: &App, mailbox, visit| GraphqlSpeaker::new(app, dialect, mailbox, visit);
-                serve(app, wire, (dialect.name(), peer), (origin, introduced), speaker)
+                serve(&app, wire, (dialect.name(), peer), (origin, introduced), speaker)
             })
         }
     }
@@ -61,7 +61,7 @@ pub(super) async fn rpc(app: App, parts: &mut Parts) -> Response {
             let peer = handshake.peer();
             handshake.finish(app, None, move |app, wire| {
                 let speaker = move |app: &App, mailbox, visit| RpcSpeaker::new(app, mailbox, visit);
-                serve(app, wire, ("json-rpc", peer), (origin, introduced), speaker)
+                serve(&app, wire, ("json-rpc", peer), (origin, introduced), speaker)
             })
         }
         Err(problem) => problem.into_response(),
@@ -79,19 +79,19 @@ async fn begin(app: &App, parts: &mut Parts) -> Result<Begun, Problem> {
     Ok((handshake, origin, introduced))
 }
 
-/// Runs a connection to its end.
-async fn serve<S: Speaker + 'static>(
-    app: App,
+/// Runs a connection to its end. No `async fn`, as [`socket::run`] is none.
+fn serve<S: Speaker + 'static, F: FnOnce(&App, Arc<Mailbox>, Visit) -> S>(
+    app: &App,
     wire: Wire,
     (protocol, peer): (&'static str, Option<SocketAddr>),
     (origin, introduced): (Arc<Origin>, Option<Introduced>),
-    speaker: impl FnOnce(&App, Arc<Mailbox>, Visit) -> S,
-) {
+    speaker: F,
+) -> impl Future<Output = ()> + Send + use<S, F> {
     let mailbox = Arc::new(Mailbox::new(app.options.mailbox_bytes_max));
     let number = app.directory.number();
     let line = app.directory.register(number, protocol, peer, &mailbox);
-    let speaker = speaker(&app, Arc::clone(&mailbox), Visit::new(&origin, number, introduced));
-    socket::run(app, wire, mailbox, line, speaker).await;
+    let speaker = speaker(app, Arc::clone(&mailbox), Visit::new(&origin, number, introduced));
+    socket::run(app, wire, mailbox, line, speaker)
 }
 
 /// The server's side of an opening handshake (RFC 6455, section 4.2).
