@@ -172,10 +172,10 @@ impl Mailbox {
             let Some(key) = state.ready.pop_front() else { break };
             let is_alone = state.ready.is_empty();
             let turn = if is_alone { bytes_max - taken } else { TURN_BYTES.min(bytes_max - taken) };
-            let Some(delivery) = state.next_of(key, turn) else { continue };
+            let Some((delivery, is_replayed)) = state.next_of(key, turn) else { continue };
             if let Delivery::Run(run) = &delivery {
                 taken += run.bytes();
-                is_past |= state.is_replayed(key);
+                is_past |= is_replayed;
             }
             out.push((key, delivery));
         }
@@ -409,14 +409,10 @@ impl State {
         self.queues.get_mut(at).map(|(_, queue)| queue)
     }
 
-    /// Does a replay fill this queue?
-    fn is_replayed(&mut self, key: Key) -> bool {
-        self.queue(key).is_some_and(|queue| matches!(queue.gate, Gate::Held | Gate::Overflown))
-    }
-
-    /// Takes up to about so many bytes of a queue and puts the queue back in line while it has more.
-    fn next_of(&mut self, key: Key, bytes_max: usize) -> Option<Delivery> {
+    /// Takes up to about so many bytes of a queue and puts the queue back in line while it has more; says whether a replay fills it.
+    fn next_of(&mut self, key: Key, bytes_max: usize) -> Option<(Delivery, bool)> {
         let queue = self.queue(key)?;
+        let is_replayed = matches!(queue.gate, Gate::Held | Gate::Overflown);
         let delivery = match queue.items.pop_front() {
             Some(run) => {
                 let (first, rest) = run.split(bytes_max);
@@ -440,7 +436,7 @@ impl State {
         if queue.is_ready {
             self.ready.push_back(key);
         }
-        Some(delivery)
+        Some((delivery, is_replayed))
     }
 
     /// There is no room for a run in an open queue.

@@ -9,7 +9,7 @@
 //! Not here: what is written (`socket`).
 
 use super::scratch::Scratch;
-use crate::fanout::way;
+use crate::fanout::{Taken, way};
 use std::{
     collections::VecDeque,
     mem,
@@ -25,20 +25,11 @@ use tokio::runtime::Handle;
 
 /// A connection that has payloads to write.
 pub(super) trait Outlet: Send + Sync {
-    /// Writes what waits, up to one write.
-    fn write(&self, bell: &Waker, scratch: &mut Scratch) -> Wrote;
+    /// Writes what waits, up to one write; says what there was to take, and so whether it wants another turn and is catching up.
+    fn write(&self, bell: &Waker, scratch: &mut Scratch) -> Taken;
 
     /// Writing panicked: the connection must end.
     fn abandon(&self);
-}
-
-/// What became of a turn.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wrote {
-    /// It wants another one.
-    pub(super) has_more: bool,
-    /// What it wrote was read from the log: it is catching up.
-    pub(super) is_past: bool,
 }
 
 /// Rings when there is something to write for a connection.
@@ -170,12 +161,12 @@ fn run(queue: &Queue, runtime: &Handle) {
             let waker = Waker::from(Arc::clone(&bell));
             // A defect costs this connection, not those that share its thread.
             match catch_unwind(AssertUnwindSafe(|| outlet.write(&waker, &mut scratch))) {
-                Ok(wrote) => {
-                    bell.is_past.store(wrote.is_past, Ordering::Relaxed);
-                    if wrote.has_more {
+                Ok(taken) => {
+                    bell.is_past.store(taken.is_past, Ordering::Relaxed);
+                    if taken.has_more {
                         bell.wake_by_ref();
                     }
-                    if wrote.is_past {
+                    if taken.is_past {
                         way::give_way();
                     }
                 }
@@ -191,16 +182,16 @@ mod tests {
     use super::*;
     use std::sync::{Barrier, mpsc};
 
-    const MORE: Wrote = Wrote { has_more: true, is_past: false };
+    const MORE: Taken = Taken { has_more: true, is_past: false };
 
     /// Says which turn it has, and what it is told to do then.
     struct Told {
         turns: mpsc::SyncSender<&'static str>,
-        next: Mutex<Vec<Wrote>>,
+        next: Mutex<Vec<Taken>>,
     }
 
     impl Outlet for Told {
-        fn write(&self, _: &Waker, _: &mut Scratch) -> Wrote {
+        fn write(&self, _: &Waker, _: &mut Scratch) -> Taken {
             self.turns.send("turn").unwrap();
             self.next.lock().unwrap().pop().expect("no further turn was due")
         }
@@ -210,7 +201,7 @@ mod tests {
         }
     }
 
-    fn told(deliveries: &Deliveries, next: &[Wrote]) -> (Arc<Told>, Arc<Bell>, mpsc::Receiver<&'static str>) {
+    fn told(deliveries: &Deliveries, next: &[Taken]) -> (Arc<Told>, Arc<Bell>, mpsc::Receiver<&'static str>) {
         let (turns, taken) = mpsc::sync_channel(16);
         let told = Arc::new(Told { turns, next: Mutex::new(next.to_vec()) });
         let outlet: Weak<dyn Outlet> = Arc::downgrade(&told) as Weak<dyn Outlet>;
@@ -221,7 +212,7 @@ mod tests {
     async fn whoever_wants_another_turn_has_it_and_a_panic_costs_its_own_connection_only() {
         let deliveries = Deliveries::start();
         let (_panics, broken, theirs) = told(&deliveries, &[]);
-        let (_goes_on, bell, ours) = told(&deliveries, &[Wrote::default(), MORE, MORE]);
+        let (_goes_on, bell, ours) = told(&deliveries, &[Taken::default(), MORE, MORE]);
         broken.wake_by_ref();
         bell.wake_by_ref();
         assert_eq!([theirs.recv(), theirs.recv()], [Ok("turn"), Ok("abandoned")]);
@@ -232,10 +223,10 @@ mod tests {
     async fn a_bell_that_rings_often_is_queued_once() {
         struct Held(Barrier, mpsc::SyncSender<()>);
         impl Outlet for Held {
-            fn write(&self, _: &Waker, _: &mut Scratch) -> Wrote {
+            fn write(&self, _: &Waker, _: &mut Scratch) -> Taken {
                 self.1.send(()).unwrap();
                 self.0.wait();
-                Wrote::default()
+                Taken::default()
             }
 
             fn abandon(&self) {}
@@ -261,10 +252,10 @@ mod tests {
     struct Numbered(usize, bool, Arc<Barrier>, mpsc::SyncSender<usize>);
 
     impl Outlet for Numbered {
-        fn write(&self, _: &Waker, _: &mut Scratch) -> Wrote {
+        fn write(&self, _: &Waker, _: &mut Scratch) -> Taken {
             self.3.send(self.0).unwrap();
             self.2.wait();
-            Wrote { has_more: false, is_past: self.1 }
+            Taken { has_more: false, is_past: self.1 }
         }
 
         fn abandon(&self) {}

@@ -13,7 +13,7 @@ mod talk;
 use super::{
     App,
     caller::Caller,
-    delivery::{Bell, Outlet, Wrote},
+    delivery::{Bell, Outlet},
     directory::Line,
     jobs::Jobs,
     scratch::Scratch,
@@ -262,23 +262,23 @@ impl<S: Speaker> Outlet for Connection<S> {
         self.task.wake();
     }
 
-    fn write(&self, bell: &Waker, scratch: &mut Scratch) -> Wrote {
-        let Some(mut guard) = self.try_lock() else { return Wrote::default() };
-        let Some(talk) = guard.as_mut() else { return Wrote::default() };
+    fn write(&self, bell: &Waker, scratch: &mut Scratch) -> Taken {
+        let Some(mut guard) = self.try_lock() else { return Taken::default() };
+        let Some(talk) = guard.as_mut() else { return Taken::default() };
         // When the socket has taken what waits, and when orders are carried out, the task rings.
         if talk.is_blocked || talk.ended.is_some() || self.mailbox.is_called() {
-            return Wrote::default();
+            return Taken::default();
         }
         if self.mailbox.poll_ready(&mut Context::from_waker(bell)).is_pending() {
-            return Wrote::default();
+            return Taken::default();
         }
-        let (ended, Taken { has_more, is_past }) = talk.write_payloads(scratch);
+        let (ended, taken) = talk.write_payloads(scratch);
         let needs_task = ended.is_some() || talk.is_blocked;
         talk.ended = ended;
         if needs_task {
             self.task.wake();
         }
-        Wrote { has_more, is_past }
+        taken
     }
 }
 
