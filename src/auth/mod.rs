@@ -29,7 +29,7 @@ pub use mask::{
     PATTERNS_MAX,
 };
 pub use options::{AuthorityError, Options};
-pub use origin::{Origin, Trial};
+pub use origin::{Origin, Refusals, Trial};
 pub use policy::{Claims, Policy, PolicyProblem, PolicyProblems, Resolved, Section, Variables};
 pub use principal::{Credential, Principal};
 pub use revocations::{Keeping, RevocationsError};

@@ -13,11 +13,24 @@ use super::{
 use crate::error::{Code, Refusal};
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 /// So many operations the trial of a credential that is not good costs its address.
 const TRIAL_OPERATIONS: usize = 10;
+/// So many credentials may be refused on a connection before it is told late. A client has one or two; a proxy's connection may
+/// carry those of many clients, of which only the refused ones wait.
+const REFUSALS_AT_ONCE: u32 = 10;
+/// How late: whoever guesses on has ten guesses a second.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many credentials were refused on one connection.
+#[derive(Debug, Default)]
+pub struct Refusals(AtomicU32);
 
 /// Where somebody speaks from.
 #[derive(Clone, Debug)]
@@ -29,6 +42,7 @@ pub struct Origin {
     /// What a trusted proxy says, where it is another address than the peer's.
     forwarded: Option<IpAddr>,
     connection: Option<u64>,
+    refusals: Arc<Refusals>,
     /// The request that is spoken in, by the id that came with it.
     correlation_id: Option<Arc<str>>,
 }
@@ -36,7 +50,22 @@ pub struct Origin {
 impl Origin {
     /// From this peer, whose use is charged to this account, if any, as long as nothing better is known.
     pub fn new(audit: Audit, peer: Option<SocketAddr>, account: Option<Arc<Account>>) -> Self {
-        Origin { audit, account, peer, forwarded: None, connection: None, correlation_id: None }
+        Origin {
+            audit,
+            account,
+            peer,
+            forwarded: None,
+            connection: None,
+            refusals: Arc::default(),
+            correlation_id: None,
+        }
+    }
+
+    /// The same on a connection with these refusals.
+    #[must_use]
+    pub fn refused_on(mut self, refusals: &Arc<Refusals>) -> Self {
+        self.refusals = Arc::clone(refusals);
+        self
     }
 
     /// The same for a client of a trusted proxy.
@@ -85,6 +114,12 @@ impl Origin {
                 .inspect_err(|refusal| self.record(Entry::limit(None, "operations", refusal)))?;
         }
         Ok(Trial { origin: self, cost })
+    }
+
+    /// A credential was refused; how long whoever has sent it waits to be told, if at all.
+    pub fn refusal_pause(&self) -> Option<Duration> {
+        let before = self.refusals.0.fetch_add(1, Ordering::Relaxed);
+        (before >= REFUSALS_AT_ONCE).then_some(REFUSAL_PAUSE)
     }
 
     fn placed(&self, entry: Entry) -> Entry {

@@ -12,7 +12,7 @@ use super::{
     turned_away::TurnedAway,
     write_deadline::WriteDeadline,
 };
-use crate::auth::audit::Entry;
+use crate::{auth::audit::Entry, fanout::way::give_way};
 use axum::Router;
 use hyper::{
     Request,
@@ -113,6 +113,8 @@ async fn pause(error: &io::Error) {
 async fn serve(stream: TcpStream, router: Router, admission: Admission, terms: Terms) {
     let (header_timeout, browser) = (terms.header_timeout, terms.browser);
     set_options(&stream, terms.silence_max);
+    // Whoever is thrown out comes again at once.
+    give_way();
     let router = TowerToHyperService::new(router);
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&has_asked);

@@ -136,7 +136,8 @@ impl App {
             return Arc::new(Origin::new(self.audit.clone(), None, None));
         };
         let (peer, address) = (admission.peer(), admission.address(&parts.headers));
-        let origin = Origin::new(self.audit.clone(), Some(peer), admission.account(&parts.headers));
+        let origin = Origin::new(self.audit.clone(), Some(peer), admission.account(&parts.headers))
+            .refused_on(admission.refusals());
         let origin = if address == peer.ip().to_canonical() { origin } else { origin.forwarded(address) };
         Arc::new(match parts.extensions.get::<Correlation>() {
             Some(Correlation(id)) => origin.in_request(Arc::clone(id)),
@@ -154,7 +155,7 @@ impl App {
     }
 
     /// Who has this token, or none. Fails as [`Authority::authenticate`](crate::auth::Authority::authenticate) does, and with
-    /// `RATE_LIMITED` when the address has tried too many.
+    /// `RATE_LIMITED` when the address has tried too many; late, where the connection has tried many.
     ///
     /// Cancel safety: yes; the trial stays paid.
     pub(super) async fn authenticate(
@@ -176,6 +177,9 @@ impl App {
             Err(refusal) => {
                 // Whoever guesses does so again at once.
                 give_way();
+                if let Some(pause) = origin.refusal_pause() {
+                    tokio::time::sleep(pause).await;
+                }
                 Err(refusal)
             }
         }

@@ -7,7 +7,10 @@
 
 use super::Options;
 use crate::{
-    auth::limits::{Account, Accounts, Key, RETRY_AFTER, Seat, jittered},
+    auth::{
+        Refusals,
+        limits::{Account, Accounts, Key, RETRY_AFTER, Seat, jittered},
+    },
     error::{Code, Refusal},
 };
 use axum::http::HeaderMap;
@@ -45,6 +48,7 @@ struct Share {
     /// Of the peer itself, unless it is exempt.
     account: Option<Arc<Account>>,
     subscriptions: Arc<Semaphore>,
+    refusals: Arc<Refusals>,
     _connection: OwnedSemaphorePermit,
     _seat: Option<Seat>,
 }
@@ -77,8 +81,17 @@ impl Door {
         let seat = account.as_ref().map(Account::connect).transpose()?;
         let subscriptions = Arc::new(Semaphore::new(self.subscriptions_max));
         let door = self.clone();
-        let share =
-            Share { door, socket, peer, account, subscriptions, _connection: connection, _seat: seat };
+        let refusals = Arc::default();
+        let share = Share {
+            door,
+            socket,
+            peer,
+            account,
+            subscriptions,
+            refusals,
+            _connection: connection,
+            _seat: seat,
+        };
         Ok(Admission(Arc::new(share)))
     }
 
@@ -113,6 +126,11 @@ impl Admission {
     /// The other end of the connection.
     pub(super) fn peer(&self) -> SocketAddr {
         self.0.socket
+    }
+
+    /// The credentials that were refused on the connection.
+    pub(super) fn refusals(&self) -> &Arc<Refusals> {
+        &self.0.refusals
     }
 
     /// One of the connection's subscriptions, while a streaming response lives; none when all are taken.

@@ -92,6 +92,11 @@ impl Meter {
         self.since
     }
 
+    /// How many bytes of the frame on its way are still to come, as far as its header says so.
+    pub(super) fn frame_bytes_left(&self) -> u64 {
+        self.left
+    }
+
     /// The bytes that follow a header; none while the header itself is not whole.
     fn left_after_header(&self) -> Option<u64> {
         let have = self.header.get(..self.header_bytes).unwrap_or(&self.header);

@@ -34,8 +34,10 @@ const OPCODE_BITS: u8 = 0x0f;
 /// After so many reads in a row without a whole message others have their turn: a peer that sends nothing but fragments would
 /// keep the thread.
 const READS_IN_A_ROW: usize = 64;
-/// So many bytes are thrown away for a peer that still sends while it is told why it must go; a flood is not read on for longer.
+/// So many bytes are thrown away for a peer that still sends while it is told why it must go.
 const DISCARDED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The same for one whose end is not in sight: each read lets it send more, and reading is most of what a flood costs.
+const FLOOD_BYTES_MAX: usize = 64 * 1024;
 const DISCARD_BYTES: usize = 16 * 1024;
 
 /// Whole frames on their way out, in a buffer that many connections use in turn.
@@ -190,8 +192,8 @@ pub(super) struct Wire {
     may_hold_message: bool,
     /// A frame could not be read: what follows has no meaning.
     is_broken: bool,
-    /// How much of it was thrown away.
-    discarded: usize,
+    /// How much of it may be thrown away yet.
+    discards_left: usize,
 }
 
 /// The header `Sec-WebSocket-Accept` for a client's key (RFC 6455, section 4.2.2).
@@ -217,7 +219,7 @@ impl Wire {
             meter,
             may_hold_message: true,
             is_broken: false,
-            discarded: 0,
+            discards_left: 0,
         }
     }
 
@@ -304,7 +306,7 @@ impl Wire {
             let read = self.context.read(&mut io);
             let is_cut = io.reads_left == 0;
             if let Some(flood) = self.meter.flood() {
-                self.is_broken = true;
+                self.break_off(FLOOD_BYTES_MAX);
                 return Poll::Ready(Some(Err(match flood {
                     Flood::Control => Unreadable::ControlFlood,
                     Flood::Fragments => Unreadable::Fragments,
@@ -326,11 +328,20 @@ impl Wire {
                 }
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => return Poll::Ready(None),
                 Err(error) => {
-                    self.is_broken = true;
+                    let is_readable = matches!(error, Error::Capacity(_) | Error::Utf8(_));
+                    let ends_soon = self.meter.frame_bytes_left() <= DISCARDED_BYTES_MAX as u64;
+                    let has_end = is_readable && ends_soon;
+                    self.break_off(if has_end { DISCARDED_BYTES_MAX } else { FLOOD_BYTES_MAX });
                     return Poll::Ready(Some(Err(error.into())));
                 }
             }
         }
+    }
+
+    /// Reads no more messages, and throws so many bytes away at most.
+    fn break_off(&mut self, discards_max: usize) {
+        self.is_broken = true;
+        self.discards_left = discards_max;
     }
 
     /// Reads to the peer's end, up to a bound, and keeps nothing, so that a reset does not take back our last words.
@@ -340,9 +351,9 @@ impl Wire {
             let budget = ready!(poll_proceed(context));
             match self.stream.try_read(&mut sink) {
                 Ok(0) => return Poll::Ready(()),
-                Ok(_) if self.discarded > DISCARDED_BYTES_MAX => return Poll::Ready(()),
+                Ok(count) if count > self.discards_left => return Poll::Ready(()),
                 Ok(count) => {
-                    self.discarded += count;
+                    self.discards_left -= count;
                     budget.made_progress();
                     give_way();
                 }
@@ -386,8 +397,12 @@ impl<'a> FrameIo<'a> {
 
 impl Read for FrameIo<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.reads_left == 0 {
+        if self.reads_left == 0 || self.meter.flood().is_some() {
             return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.reads_left < READS_IN_A_ROW {
+            // Frames that never become a message are seen here only.
+            give_way();
         }
         self.reads_left -= 1;
         let count = self.stream.try_read(buffer)?;

@@ -219,7 +219,7 @@ async fn each_wrong_frame_is_told_apart() {
 
 /// On one thread: fragments never become a message, so only reads can be counted.
 #[tokio::test]
-async fn endless_fragments_and_endless_pings_end_and_let_others_run_meanwhile() {
+async fn endless_fragments_and_endless_pings_are_not_read_to_their_end_and_let_others_run_meanwhile() {
     const FRAGMENT: &[u8] = &[0x00, 0x80, 0, 0, 0, 0];
     const PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
     for (first, rest) in [(&[0x01_u8, 0x80, 0, 0, 0, 0][..], FRAGMENT), (PING, PING)] {
@@ -245,6 +245,9 @@ async fn endless_fragments_and_endless_pings_end_and_let_others_run_meanwhile() 
             }
         };
         assert!(matches!(error, Unreadable::Fragments | Unreadable::ControlFlood), "{error:?}");
+        assert!(poll_fn(|context| wire.poll_recv(context)).await.is_none());
+        wire.stream.readable().await.unwrap();
+        assert_ne!(wire.stream.try_read(&mut [0; 16]).unwrap(), 0, "all of it was read");
         drop(wire);
         sending.await.unwrap();
     }

@@ -7,6 +7,7 @@ use crate::support::{
 };
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Each second; twice as many may come at once.
@@ -290,7 +291,8 @@ async fn guesses_of_an_address_are_looked_at_seldom_and_cost_nobody_else() {
         config.operations_per_second = Some(OPERATIONS);
         config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
     });
-    let client = Client::builder().tls_certs_only([]).build().unwrap();
+    // Each guess on a connection of its own: on one they would be answered late.
+    let client = Client::builder().tls_certs_only([]).pool_max_idle_per_host(0).build().unwrap();
     let attempt = |address: &'static str, token: String| {
         let request = by(client.post(server.url("/graphql")), &token).header("x-forwarded-for", address);
         let request = request.body(r#"{"query":"{ version }"}"#);
@@ -316,21 +318,40 @@ async fn guesses_of_an_address_are_looked_at_seldom_and_cost_nobody_else() {
     assert_eq!(attempt("203.0.113.9", "a.b.c".to_owned()).await, 401, "the address was not charged for them");
 }
 
-/// `cargo test --test it -- --ignored --nocapture cost_of` tells what a guess costs that is not looked at.
+/// A lower bound only: what waits may wait longer.
 #[tokio::test]
-#[ignore = "a measurement"]
-async fn the_cost_of_a_guess_that_is_not_looked_at() {
-    const GUESSES: u32 = 5_000;
+async fn whoever_guesses_on_one_connection_is_told_late_and_a_good_credential_is_not() {
+    const AT_ONCE: u32 = 10;
+    const LATE: u32 = 5;
     let access = Access::new();
-    let server = access.server_with(|config| {
-        config.operations_per_second = Some(10);
-        config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
-    });
+    let ada = access.token("ada", May::All, None);
+    let server = access.server();
     let client = Client::builder().tls_certs_only([]).build().unwrap();
+    let attempt = async |token: &str| {
+        let request = by(client.post(server.url("/graphql")), token).body(r#"{"query":"{ version }"}"#);
+        request.send().await.unwrap().status().as_u16()
+    };
     let began = Instant::now();
-    for guess in 0..GUESSES {
-        let request = by(client.post(server.url("/graphql")), &format!("a.b.{guess}"));
-        request.header("x-forwarded-for", "203.0.113.7").body("{}").send().await.unwrap();
+    for guess in 0..AT_ONCE + LATE {
+        assert_eq!(attempt(&format!("a.b.{guess}")).await, 401);
     }
-    println!("{:?} a request, client and server together", began.elapsed() / GUESSES);
+    assert!(began.elapsed() >= LATE * Duration::from_millis(100), "{:?}", began.elapsed());
+    assert_eq!(attempt(&ada).await, 200);
+    assert_eq!(server.hub.metrics().credentials_refused.get(), u64::from(AT_ONCE + LATE));
+
+    let mut socket = Socket::connect(&server, "/rpc", None).await;
+    let began = Instant::now();
+    let mut authenticate = async |token: &str| {
+        let params = json!({ "token": token });
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "gateway.authenticate", "params": params });
+        socket.send(call).await;
+        socket.json().await
+    };
+    for guess in 0..AT_ONCE + LATE {
+        let answer = authenticate(&format!("a.b.{guess}")).await;
+        assert_eq!(answer["error"]["data"]["code"], "UNAUTHENTICATED", "{answer}");
+    }
+    assert!(began.elapsed() >= LATE * Duration::from_millis(100), "{:?}", began.elapsed());
+    assert_eq!(authenticate(&ada).await["result"]["subject"], "ada");
+    socket.close().await;
 }
