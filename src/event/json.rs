@@ -6,7 +6,7 @@
 
 use crate::error::{Code, Refusal};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
 /// The deepest nesting of arrays and objects that is accepted anywhere.
 pub const JSON_DEPTH_MAX: usize = 64;
@@ -63,18 +63,54 @@ pub fn read<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, Refusal> 
 /// Removes white space outside strings; the input is valid JSON.
 fn compact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for character in text.chars() {
-        if in_string || !matches!(character, ' ' | '\t' | '\n' | '\r') {
-            out.push(character);
-        }
-        match character {
-            '"' if !escaped => in_string = !in_string,
-            _ => {}
-        }
-        escaped = in_string && character == '\\' && !escaped;
+    let mut rest = text;
+    while let Some(begin) = rest.find('"') {
+        let (between, string) = rest.split_at(begin);
+        out.extend(between.split_ascii_whitespace());
+        let (string, after) = string.split_at(string_end(string));
+        out.push_str(string);
+        rest = after;
     }
+    out.extend(rest.split_ascii_whitespace());
     out
+}
+
+/// Where the string ends that the text begins with, its quotes included.
+fn string_end(text: &str) -> usize {
+    let mut from = 1;
+    while let Some(quote) = text.get(from..).and_then(|rest| rest.find('"')) {
+        let inside = text.get(1..from + quote).unwrap_or_default();
+        let backslashes = inside.bytes().rev().take_while(|byte| *byte == b'\\').count();
+        from += quote + 1;
+        if backslashes % 2 == 0 {
+            return from;
+        }
+    }
+    text.len()
+}
+
+/// The keys of one object. Most have few, and few are compared faster than hashed.
+#[derive(Default)]
+struct Keys<'de> {
+    few: Vec<Cow<'de, str>>,
+    many: HashSet<Cow<'de, str>>,
+}
+
+impl<'de> Keys<'de> {
+    const FEW_MAX: usize = 16;
+
+    /// Adds a key; gives it back when it is there already.
+    fn add(&mut self, key: Cow<'de, str>) -> Result<(), Cow<'de, str>> {
+        if self.few.contains(&key) || self.many.contains(&key) {
+            return Err(key);
+        }
+        if self.few.len() < Self::FEW_MAX {
+            self.few.push(key);
+        } else {
+            self.many.insert(key);
+        }
+        Ok(())
+    }
 }
 
 /// Walks a document and keeps nothing.
@@ -136,15 +172,12 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let mut seen: HashSet<std::borrow::Cow<'de, str>> = HashSet::new();
-        while let Some(key) = members.next_key::<std::borrow::Cow<'de, str>>()? {
-            if seen.contains(&key) {
-                return Err(A::Error::custom(format!(
-                    "the key {:?} stands twice in one object",
-                    crate::error::excerpt(&key)
-                )));
-            }
-            seen.insert(key);
+        let mut keys = Keys::default();
+        while let Some(key) = members.next_key::<Cow<'de, str>>()? {
+            keys.add(key).map_err(|key| {
+                let key = crate::error::excerpt(&key);
+                A::Error::custom(format!("the key {key:?} stands twice in one object"))
+            })?;
             members.next_value_seed(self.deeper()?)?;
         }
         Ok(())
@@ -175,6 +208,27 @@ mod tests {
         }
         assert!(check(&format!("{}1{}", "[".repeat(64), "]".repeat(64))).is_ok());
         assert!(check(&format!("{}1{}", "[".repeat(65), "]".repeat(65))).is_err());
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_found_in_small_and_in_large_objects() {
+        for keys in [1, 2, 16, 17, 18, 100] {
+            let member = |key: usize| format!(r#""{key}":0"#);
+            let object: Vec<String> = (0..keys).map(member).collect();
+            assert!(check(&format!("{{{}}}", object.join(","))).is_ok(), "{keys}");
+            for again in 0..keys {
+                let error = check(&format!("{{{},{}}}", object.join(","), member(again))).unwrap_err();
+                assert!(error.contains(&format!("\"{again}\" stands twice")), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn quotes_and_backslashes_within_strings_are_left_alone() {
+        for text in [r#""""#, r#""\\""#, r#""a \" b""#, r#""\\\" ,""#, r#"{"\\":[" ","\"\\"," x "]}"#] {
+            assert_eq!(Json::parse(text).unwrap().as_str(), text);
+            assert_eq!(Json::parse(&format!(" \t{text}\r\n")).unwrap().as_str(), text);
+        }
     }
 
     fn values() -> impl Strategy<Value = serde_json::Value> {

@@ -20,6 +20,9 @@ use async_graphql::{Request, Response, Value};
 use futures_util::{StreamExt, stream::BoxStream};
 use std::{fmt, sync::Arc};
 
+/// A renderer keeps so much memory between events, as there is one for each selection.
+const SCRATCH_BYTES_MAX: usize = 4 * 1024;
+
 /// Events as one selection of GraphQL shows them. Cloning shares it.
 #[derive(Clone)]
 pub struct SelectionForm {
@@ -47,20 +50,22 @@ impl Form for SelectionForm {
     }
 
     fn renderer(&self) -> Box<dyn Renderer> {
-        Box::new(SelectionRenderer { form: self.clone(), execution: None })
+        Box::new(SelectionRenderer { form: self.clone(), execution: None, scratch: Vec::new() })
     }
 
     fn failed(&self, event: &Event) -> String {
         let refusal = Refusal::new(Code::Internal, "this event could not be rendered").with("id", event.id());
         let response = Response::from_errors(vec![server_error(refusal)]);
         // Text members alone always have a JSON form.
-        encode(response, event.cursor()).unwrap_or_default()
+        encode(response, event.cursor(), &mut Vec::new()).unwrap_or_default()
     }
 }
 
 struct SelectionRenderer {
     form: SelectionForm,
     execution: Option<Execution>,
+    /// Where responses are encoded; what is kept of them has just their size.
+    scratch: Vec<u8>,
 }
 
 struct Execution {
@@ -90,7 +95,7 @@ impl Renderer for SelectionRenderer {
                 tracing::error!(form = ?self.form, ?errors, "a selection is not executed");
                 return None;
             }
-            let text = encode(response?, event.cursor())?;
+            let text = encode(response?, event.cursor(), &mut self.scratch)?;
             self.execution = Some(execution);
             Some(text)
         })
@@ -98,12 +103,16 @@ impl Renderer for SelectionRenderer {
 }
 
 /// The response of an event as it is sent.
-fn encode(mut response: Response, cursor: Cursor) -> Option<String> {
+fn encode(mut response: Response, cursor: Cursor, scratch: &mut Vec<u8>) -> Option<String> {
     complete(&mut response.errors);
     let response = response.extension("cursor", Value::String(cursor.to_string()));
-    serde_json::to_string(&response)
+    scratch.clear();
+    serde_json::to_writer(&mut *scratch, &response)
         .inspect_err(|error| tracing::error!(%error, "a response has no JSON form"))
-        .ok()
+        .ok()?;
+    let text = str::from_utf8(scratch).ok().map(str::to_owned);
+    scratch.shrink_to(SCRATCH_BYTES_MAX);
+    text
 }
 
 #[cfg(test)]

@@ -344,16 +344,16 @@ impl Wire {
         self.discards_left = discards_max;
     }
 
-    /// Reads to the peer's end, up to a bound, and keeps nothing, so that a reset does not take back our last words.
+    /// Reads to the peer's end and keeps nothing, so that a reset does not take back our last words. Whoever sends on beyond a
+    /// bound is not read any more, nor let go: it may read what we said for as long as the caller waits.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut sink = [0; DISCARD_BYTES];
-        loop {
+        while self.discards_left > 0 {
             let budget = ready!(poll_proceed(context));
             match self.stream.try_read(&mut sink) {
                 Ok(0) => return Poll::Ready(()),
-                Ok(count) if count > self.discards_left => return Poll::Ready(()),
                 Ok(count) => {
-                    self.discards_left -= count;
+                    self.discards_left = self.discards_left.saturating_sub(count);
                     budget.made_progress();
                     give_way();
                 }
@@ -365,6 +365,7 @@ impl Wire {
                 Err(_) => return Poll::Ready(()),
             }
         }
+        Poll::Pending
     }
 }
 
