@@ -22,10 +22,10 @@ use std::{
 
 /// So many operations the trial of a credential that is not good costs its address.
 const TRIAL_OPERATIONS: usize = 10;
-/// So many credentials may be refused on a connection before it is told late. A client has one or two; a proxy's connection may
-/// carry those of many clients, of which only the refused ones wait.
+/// So many credentials may be refused on a connection, or be missing, before it is told late. A client has one or two; a proxy's
+/// connection may carry those of many clients, of which only the refused ones wait.
 const REFUSALS_AT_ONCE: u32 = 10;
-/// How late: whoever guesses on has ten guesses a second.
+/// How late: one after the other that is ten guesses a second. Those on their way together are bounded by the protocols.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 
 /// How many credentials were refused on one connection.

@@ -286,7 +286,7 @@ impl Wire {
     }
 
     /// The next message; `None` when the conversation is over. After an error whatever the peer still sends is thrown away,
-    /// and only its end is reported.
+    /// and only its end is reported: if it sends on and on, never, so the caller has a deadline.
     pub(super) fn poll_recv(
         &mut self,
         context: &mut Context<'_>,
