@@ -60,7 +60,7 @@ counts! {
     /// Payloads of events that are not logged, for which the mailbox of a subscription had no room. What a subscription misses
     /// while it reads the log is not among them.
     transients_dropped: Counter = Counter::default();
-    /// Renderings of an event for a group or a replay: one GraphQL execution and encoding each.
+    /// Renderings of an event for a group or a replay: each once for all who share it.
     executions: Counter = Counter::default();
     /// Renderings that failed, by a panic of a resolver or an ended stream; each cost one event of one group.
     renderings_failed: Counter = Counter::default();

@@ -1,10 +1,13 @@
-//! An event in GraphQL: the fields that all events share, and one object a family (in `families`).
+//! An event in GraphQL: the fields that all events share, and one object a family (in `families`). What can be read straight from an
+//! event, without an execution, has its function as well (in `leaves`).
 //!
 //! Invariants: the data of an event is parsed only when a field inside it is selected, and then once.
 
 mod families;
+mod leaves;
 
 pub(super) use families::*;
+pub(super) use leaves::Leaf;
 
 use super::{
     members::Members,
@@ -53,6 +56,11 @@ impl Shared {
 
     pub(super) fn place(&self) -> CursorText {
         self.event.cursor().into()
+    }
+
+    fn attributes_text(&self) -> Option<JsonText> {
+        let attributes = self.event.attributes();
+        (!attributes.is_empty()).then(|| JsonText(serde_json::Value::Object(attributes.clone()).to_string()))
     }
 
     /// The event as that of a resource, if a change of one made it.
@@ -167,7 +175,6 @@ impl Shared {
 
     /// CloudEvents attributes without a field of their own, an object; null where there are none.
     async fn attributes(&self) -> Option<JsonText> {
-        let attributes = self.event.attributes();
-        (!attributes.is_empty()).then(|| JsonText(serde_json::Value::Object(attributes.clone()).to_string()))
+        self.attributes_text()
     }
 }

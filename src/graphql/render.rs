@@ -1,10 +1,12 @@
-//! A selection as a form of the fan-out: one running execution gives the response of each event, once for all who share it.
+//! A selection as a form of the fan-out: the response of each event, once for all who share it.
 //!
-//! Flow: an event is put into the execution's [`Feed`], its one response comes out of the stream, gets the event's cursor and
-//! is encoded.
+//! Flow: a selection that has a [`Plan`] is written by it. For any other one execution runs: an event is put into its [`Feed`], its
+//! one response comes out of the stream and is encoded. Either way the response gets the event's cursor.
 //! Invariants: in lock-step: one event in, one response out. An execution that was left in the middle (a panic, a dropped
 //! future) or that ended is thrown away; the next event starts a new one.
 //! Not here: which events (`bus`, `fanout`), what the selection is (`selection`).
+
+mod plan;
 
 use super::{
     Schema,
@@ -18,7 +20,8 @@ use crate::{
 };
 use async_graphql::{Request, Response, Value};
 use futures_util::{StreamExt, stream::BoxStream};
-use std::{fmt, sync::Arc};
+use plan::Plan;
+use std::{fmt, io::Write as _, sync::Arc};
 
 /// A renderer keeps so much memory between events, as there is one for each selection.
 const SCRATCH_BYTES_MAX: usize = 4 * 1024;
@@ -50,7 +53,8 @@ impl Form for SelectionForm {
     }
 
     fn renderer(&self) -> Box<dyn Renderer> {
-        Box::new(SelectionRenderer { form: self.clone(), execution: None, scratch: Vec::new() })
+        let plan = Plan::new(&self.text);
+        Box::new(SelectionRenderer { form: self.clone(), plan, execution: None, scratch: Vec::new() })
     }
 
     fn failed(&self, event: &Event) -> String {
@@ -63,6 +67,7 @@ impl Form for SelectionForm {
 
 struct SelectionRenderer {
     form: SelectionForm,
+    plan: Option<Plan>,
     execution: Option<Execution>,
     /// Where responses are encoded; what is kept of them has just their size.
     scratch: Vec<u8>,
@@ -82,8 +87,22 @@ impl Execution {
     }
 }
 
+impl SelectionRenderer {
+    /// The response of an event by the plan, if there is one.
+    fn written(&mut self, event: &Arc<Event>) -> Option<String> {
+        self.scratch.clear();
+        self.plan.as_mut()?.write(event, &mut self.scratch)?;
+        // A cursor has nothing in it that JSON would escape.
+        write!(self.scratch, ",\"extensions\":{{\"cursor\":\"{}\"}}}}", event.cursor()).ok()?;
+        taken(&mut self.scratch)
+    }
+}
+
 impl Renderer for SelectionRenderer {
     fn render<'a>(&'a mut self, event: &'a Arc<Event>) -> RenderFuture<'a> {
+        if let Some(text) = self.written(event) {
+            return Box::pin(std::future::ready(Some(text)));
+        }
         Box::pin(async move {
             // Taken out while it runs: only an execution that came to its end is used again.
             let mut execution = self.execution.take().unwrap_or_else(|| Execution::start(&self.form));
@@ -110,6 +129,11 @@ fn encode(mut response: Response, cursor: Cursor, scratch: &mut Vec<u8>) -> Opti
     serde_json::to_writer(&mut *scratch, &response)
         .inspect_err(|error| tracing::error!(%error, "a response has no JSON form"))
         .ok()?;
+    taken(scratch)
+}
+
+/// What was written into the scratch, in just its size.
+fn taken(scratch: &mut Vec<u8>) -> Option<String> {
     let text = str::from_utf8(scratch).ok().map(str::to_owned);
     scratch.shrink_to(SCRATCH_BYTES_MAX);
     text

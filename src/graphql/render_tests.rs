@@ -75,7 +75,8 @@ async fn an_execution_that_was_given_up_or_has_ended_is_replaced() {
         [(stream::pending().boxed(), None), (stream::empty::<Response>().boxed(), Some(None))]
     {
         let execution = Some(Execution { feed: Feed::default(), responses });
-        let mut renderer = SelectionRenderer { form: form.clone(), execution, scratch: Vec::new() };
+        let mut renderer =
+            SelectionRenderer { form: form.clone(), plan: None, execution, scratch: Vec::new() };
         assert_eq!(renderer.render(&first).now_or_never(), expected);
         let rendered = renderer.render(&second).await.unwrap();
         assert!(rendered.starts_with(r#"{"data":{"events":{"id":"second"}}"#), "{rendered}");

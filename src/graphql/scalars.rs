@@ -3,12 +3,47 @@
 //! Invariants: JSON is copied through as text, so numbers, key order and escapes stay exactly as they were published.
 
 use crate::event::{Cursor, Json};
-use async_graphql::{InputValueError, InputValueResult, Name, Scalar, ScalarType, Value};
+use async_graphql::{ID, InputValueError, InputValueResult, Name, Scalar, ScalarType, Value};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 
 /// The one key of an object that the engine's feature `raw_value` writes as the JSON text under it.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
+
+/// What a field without fields of its own gives, written as the engine would, without its tree of values in between.
+pub(super) trait WriteJson {
+    /// Appends the value. Fails for what has no JSON form, which nothing here is.
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()>;
+}
+
+impl<T: WriteJson> WriteJson for Option<T> {
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        match self {
+            Some(value) => value.write_json(out),
+            None => ().write_json(out),
+        }
+    }
+}
+
+/// What serde writes in the same way.
+macro_rules! write_json {
+    ($($type:ty,)*) => {
+        $(impl WriteJson for $type {
+            fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+                serde_json::to_writer(out, self)
+            }
+        })*
+    };
+}
+
+write_json! { (), bool, f64, &str, String, Vec<String>, ID, Value, }
+
+impl WriteJson for Json {
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        out.extend_from_slice(self.as_str().as_bytes());
+        Ok(())
+    }
+}
 
 /// JSON as its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +89,13 @@ impl Serialize for Plain<'_> {
     }
 }
 
+impl WriteJson for JsonText {
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(())
+    }
+}
+
 /// A cursor as text. It is read where it is used, so that a bad one is refused with `CURSOR_INVALID`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CursorText(pub(super) String);
@@ -82,6 +124,12 @@ impl ScalarType for CursorText {
     }
 }
 
+impl WriteJson for CursorText {
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        self.0.write_json(out)
+    }
+}
+
 /// A point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Time(pub(super) DateTime<Utc>);
@@ -100,6 +148,12 @@ impl ScalarType for Time {
 
     fn to_value(&self) -> Value {
         Value::String(self.0.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+}
+
+impl WriteJson for Time {
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        self.to_value().write_json(out)
     }
 }
 
@@ -124,6 +178,12 @@ impl ScalarType for Count {
 
     fn to_value(&self) -> Value {
         Value::from(self.0)
+    }
+}
+
+impl WriteJson for Count {
+    fn write_json(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(out, &self.0)
     }
 }
 

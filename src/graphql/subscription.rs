@@ -18,8 +18,27 @@ use async_graphql::{Context, ID, Result, Subscription};
 #[derive(Clone, Copy, Debug)]
 pub struct Subscription;
 
+/// What kind of object a subscription field gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gives {
+    /// The interface: that of each event's own family.
+    Any,
+    /// Always that of this family.
+    One(Family),
+}
+
 macro_rules! subscription {
     ($($(#[$doc:meta])* $field:ident: $object:ident = $family:ident;)*) => {
+        /// What a subscription field gives; none for a name that is no field.
+        pub(super) fn gives(field: &str) -> Option<Gives> {
+            match field {
+                "events" | "notifications" | "trace" => Some(Gives::Any),
+                "chat" => Some(Gives::One(Family::Chat)),
+                $(stringify!($field) => Some(Gives::One(Family::$family)),)*
+                _ => None,
+            }
+        }
+
         /// What can be followed.
         #[Subscription]
         impl Subscription {

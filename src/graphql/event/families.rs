@@ -1,11 +1,14 @@
 //! One object a family: the shared fields, and those members of the data that the family's events usually have.
 
-use super::{Priority, Shared};
+use super::{
+    Leaf, Priority, Shared,
+    leaves::{SHARED, find},
+};
 use crate::{
     event::{self, Family},
     graphql::{
         resource::{Agent, Deployment, Domain, Instance, Organization, Task, User},
-        scalars::{CursorText, JsonText, Time},
+        scalars::{CursorText, JsonText, Time, WriteJson},
     },
 };
 use async_graphql::{ID, Interface, Object};
@@ -117,6 +120,28 @@ macro_rules! families {
         )]
         pub(in crate::graphql) enum AnyEvent {
             $(#[doc = concat!("An event of the object ", stringify!($object), ".")] $family($object),)*
+        }
+
+        /// The object of a family.
+        pub(in crate::graphql) const fn object(family: Family) -> &'static str {
+            match family {
+                $(Family::$family => stringify!($object),)*
+            }
+        }
+
+        /// A field of the object of a family, if it can be read straight from an event.
+        pub(in crate::graphql) fn leaf(family: Family, field: &str) -> Option<Leaf> {
+            let own: &[(&str, Leaf)] = match family {
+                $(Family::$family => {
+                    const OWN: &[(&str, Leaf)] = &[
+                        $((stringify!($field), |event, out| {
+                            event.members().$read(&$names).map($kind::from).write_json(out)
+                        }),)*
+                    ];
+                    OWN
+                })*
+            };
+            find(own, field).or_else(|| find(SHARED, field))
         }
 
         impl From<Arc<event::Event>> for AnyEvent {
