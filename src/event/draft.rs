@@ -1,6 +1,6 @@
 //! An event as it comes in, in our own field names, and the one door through which it becomes a [`NewEvent`].
 
-use super::{Attributes, EventType, Json, NewEvent, Priority, Scope, ScopeField, scope::check_id};
+use super::{Attributes, EventType, Json, NewEvent, Priority, Scope, ScopeField, json, scope::check_id};
 use crate::error::{Code, Refusal};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
@@ -99,7 +99,7 @@ pub struct Draft {
     #[serde(default)]
     pub data_base64: Option<String>,
     /// CloudEvents attributes without a field of their own.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::strict")]
     pub attributes: Option<Attributes>,
     /// Is it kept in the log? `false`: it is delivered and not kept; default `true`.
     #[serde(default)]
@@ -126,7 +126,8 @@ impl Draft {
         // A derived reader also takes a list for an object, by the order of the fields.
         match text.trim_ascii_start().starts_with('[') {
             true => Err(Refusal::new(Code::BadRequest, "an event is a JSON object, not a list")),
-            false => super::json::read(text),
+            // Not checked as a whole first: each field is checked, `data` when the event is made.
+            false => json::read_typed(text),
         }
     }
 

@@ -16,6 +16,8 @@ use crate::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
+/// How the header of an attribute begins.
+const PREFIX: &str = "ce-";
 const VALUE_RULE: &str =
     "printable ASCII in which other UTF-8 characters, space, \" and % are percent-encoded";
 
@@ -31,12 +33,13 @@ impl<'a> Headers<'a> {
     pub(super) fn collect(all: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, Refusal> {
         let mut headers = Headers::default();
         for (name, value) in all {
-            let name = name.to_ascii_lowercase();
-            if name == "content-type" && headers.content_type.replace(value).is_some() {
+            if name.eq_ignore_ascii_case("content-type") && headers.content_type.replace(value).is_some() {
                 return Err(Refusal::field(Code::BadRequest, "content-type", "two of them", "one header"));
             }
-            if let Some(attribute) = name.strip_prefix("ce-") {
-                headers.attributes.push((attribute.to_owned(), value));
+            if let Some((prefix, attribute)) = name.split_at_checked(PREFIX.len())
+                && prefix.eq_ignore_ascii_case(PREFIX)
+            {
+                headers.attributes.push((attribute.to_ascii_lowercase(), value));
             }
         }
         Ok(headers)

@@ -90,8 +90,17 @@ fn a_list_is_refused_as_a_whole_and_says_which_event_is_wrong() {
 #[test]
 fn hostile_bodies_are_bad_requests() {
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-    let in_an_event = format!(r#"{{"type":"a","data":{deep}}}"#);
-    let bodies = [deep.as_bytes(), in_an_event.as_bytes(), b"\xff", b"", br#"{"type":"a","type":"b"}"#];
+    let in_attributes = format!(r#"{{"type":"a","attributes":{{"a":{deep}}}}}"#);
+    let bodies = [
+        deep.as_bytes(),
+        in_attributes.as_bytes(),
+        b"\xff",
+        b"",
+        br#"{"type":"a","type":"b"}"#,
+        br#"{"type":"a","\u0074ype":"b"}"#,
+        br#"{"type":"a","attributes":{"a":1,"a":2}}"#,
+        br#"{"type":"a","id":"\ud800"}"#,
+    ];
     for content_type in
         ["application/json", "application/cloudevents+json", "application/cloudevents-batch+json"]
     {
@@ -99,6 +108,20 @@ fn hostile_bodies_are_bad_requests() {
             let refusal = refused(post(&[("content-type", content_type)], body));
             assert_eq!(refusal.code, Code::BadRequest, "{content_type}");
         }
+    }
+}
+
+#[test]
+fn hostile_data_is_refused_by_its_name_or_as_a_bad_request() {
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    for data in [&deep, r#"{"a":1,"a":2}"#, r#"[{"a":1,"\u0061":2}]"#, r#""\ud800""#, "1e400"] {
+        let own = typed("application/json", &format!(r#"[{{"type":"a","data":{data}}}]"#)).unwrap();
+        let refusal = own.into_events(&Limits::default()).unwrap_err();
+        assert_eq!((refusal.code, refusal.detail("field")), (Code::InvalidEvent, Some("data")), "{refusal}");
+        assert_eq!(refusal.detail("index"), Some("0"));
+        let event = EVENT.trim_end_matches('}').to_owned() + &format!(r#","data":{data}}}"#);
+        let refusal = refused(typed("application/cloudevents+json", &event));
+        assert_eq!(refusal.code, Code::BadRequest, "{refusal}");
     }
 }
 

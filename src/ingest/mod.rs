@@ -50,13 +50,13 @@ pub struct Ingested {
 impl Ingested {
     /// Checks every draft; in a list the refusal has the detail `index`, from 0. Fails as [`NewEvent::new`] does.
     pub fn into_events(self, limits: &Limits) -> Result<Vec<NewEvent>, Refusal> {
-        let drafts = self.drafts.into_iter().enumerate();
-        drafts
-            .map(|(index, draft)| {
-                NewEvent::new(draft, limits)
-                    .map_err(|refusal| if self.is_list { at(index, refusal) } else { refusal })
-            })
-            .collect()
+        // Room for all at once: these are large, and collecting results would move them again and again.
+        let mut events = Vec::with_capacity(self.drafts.len());
+        for (index, draft) in self.drafts.into_iter().enumerate() {
+            let event = NewEvent::new(draft, limits);
+            events.push(event.map_err(|refusal| if self.is_list { at(index, refusal) } else { refusal })?);
+        }
+        Ok(events)
     }
 }
 
@@ -174,10 +174,11 @@ fn list(
         let (given, allowed) = (format!("{} events", items.len()), format!("{} events", options.events_max));
         return Err(Refusal::field(Code::TooMany, "events", &given, allowed));
     }
-    let drafts = items.into_iter().enumerate();
-    let drafts: Result<_, _> =
-        drafts.map(|(index, item)| read(item.get()).map_err(|refusal| at(index, refusal))).collect();
-    Ok(Ingested { drafts: drafts?, is_list: true })
+    let mut drafts = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        drafts.push(read(item.get()).map_err(|refusal| at(index, refusal))?);
+    }
+    Ok(Ingested { drafts, is_list: true })
 }
 
 /// The refusal of one event of a list.

@@ -4,18 +4,19 @@ use super::{App, body, credential, feed, problem::Problem};
 use crate::{
     auth::Principal,
     error::Refusal,
-    event::NewEvent,
+    event::{Cursor, EventType, NewEvent},
     ingest::{self, IngestError},
     log::Appended,
 };
 use axum::{
-    Router,
+    Json, Router,
     extract::{Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
 };
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use std::fmt::Display;
 
 /// The routes of this room.
 pub(super) fn routes() -> Router<App> {
@@ -32,21 +33,41 @@ async fn publish(State(app): State<App>, request: Request) -> Result<Response, P
     let is_list = ingested.is_list;
     let events = ingested.into_events(app.hub.limits())?;
     let published = log(&app, &principal, events).await?;
-    let answer = match (is_list, published) {
-        (false, Value::Array(mut list)) => list.pop().unwrap_or_default(),
-        (_, list) => list,
-    };
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response())
+    Ok(match published.as_slice() {
+        [only] if !is_list => Json(only).into_response(),
+        all => Json(all).into_response(),
+    })
 }
 
-/// Publishes events and gives the answer of this edge: a list of `{id, type, cursor, duplicate}`.
-pub(super) async fn log(app: &App, principal: &Principal, events: Vec<NewEvent>) -> Result<Value, Refusal> {
+/// What this edge answers to one published event. The order of the members is that of their names.
+#[derive(Debug, Serialize)]
+pub(super) struct Published {
+    #[serde(serialize_with = "as_text")]
+    cursor: Cursor,
+    duplicate: bool,
+    id: String,
+    #[serde(rename = "type", serialize_with = "as_text")]
+    event_type: EventType,
+}
+
+fn as_text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Publishes events and gives the answers of this edge.
+pub(super) async fn log(
+    app: &App,
+    principal: &Principal,
+    events: Vec<NewEvent>,
+) -> Result<Vec<Published>, Refusal> {
     let names: Vec<_> =
         events.iter().map(|event| (event.id().to_owned(), event.event_type().clone())).collect();
     let appended = app.hub.publish(principal, events).await?;
-    let answer = |((id, event_type), Appended { cursor, duplicate, .. }): ((String, _), Appended)| {
-        let event_type: crate::event::EventType = event_type;
-        json!({ "id": id, "type": event_type.as_str(), "cursor": cursor.to_string(), "duplicate": duplicate })
+    let answer = |((id, event_type), Appended { cursor, duplicate, .. })| Published {
+        cursor,
+        duplicate,
+        id,
+        event_type,
     };
     Ok(names.into_iter().zip(appended).map(answer).collect())
 }

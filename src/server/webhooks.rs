@@ -8,9 +8,9 @@ use crate::{
     ingest::github,
 };
 use axum::{
-    Router,
+    Json, Router,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -36,8 +36,8 @@ async fn receive(State(app): State<App>, request: Request) -> Result<Response, P
     let drafts = github::drafts(event, delivery, &payload)?.into_iter();
     let checked: Result<Vec<_>, _> = drafts.map(|draft| NewEvent::new(draft, app.hub.limits())).collect();
     // The signature is GitHub's credential: what it covers is published by the server itself.
-    let answer = events::log(&app, &Principal::anonymous(), checked?).await?;
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response())
+    let published = events::log(&app, &Principal::anonymous(), checked?).await?;
+    Ok(Json(published).into_response())
 }
 
 fn needed<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Refusal> {
