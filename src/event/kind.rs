@@ -133,9 +133,10 @@ impl fmt::Display for TypePattern {
 }
 
 fn is_dotted(text: &str, is_segment: impl Fn(&str) -> bool) -> bool {
+    let mut segments = text.split('.');
     text.len() <= TYPE_BYTES_MAX
-        && text.split('.').count() <= TYPE_SEGMENTS_MAX
-        && text.split('.').all(is_segment)
+        && segments.by_ref().take(TYPE_SEGMENTS_MAX).all(is_segment)
+        && segments.next().is_none()
 }
 
 fn is_plain(segment: &str) -> bool {

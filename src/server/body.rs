@@ -29,19 +29,26 @@ pub(super) async fn read(app: &App, body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-/// The whole body; `None` when it has more bytes than allowed.
+/// The whole body; `None` when it has more bytes than allowed. One that came in one piece is not copied: it is a part of the
+/// connection's read buffer, which nobody reads into as long as it is held.
 async fn collect(mut body: Body, bytes_max: usize) -> Result<Option<Bytes>, axum::Error> {
-    let (mut kept, mut count) = (BytesMut::new(), 0);
+    let (mut first, mut kept, mut count) = (Bytes::new(), BytesMut::new(), 0);
     while let Some(frame) = body.frame().await {
         let Ok(bytes) = frame?.into_data() else { continue };
         count += bytes.len();
         match count <= bytes_max {
-            true => kept.extend_from_slice(&bytes),
-            false if count <= bytes_max + DISCARDED_BYTES_MAX => kept = BytesMut::new(),
+            true if count == bytes.len() => first = bytes,
+            true => {
+                kept.extend_from_slice(&std::mem::take(&mut first));
+                kept.extend_from_slice(&bytes);
+            }
+            false if count <= bytes_max + DISCARDED_BYTES_MAX => {
+                (first, kept) = (Bytes::new(), BytesMut::new())
+            }
             false => break,
         }
     }
-    Ok((count <= bytes_max).then(|| kept.freeze()))
+    Ok((count <= bytes_max).then(|| if kept.is_empty() { first } else { kept.freeze() }))
 }
 
 /// Reads a body as text.

@@ -16,7 +16,6 @@ use axum::{
     routing::post,
 };
 use serde::{Serialize, Serializer};
-use std::fmt::Display;
 
 /// The routes of this room.
 pub(super) fn routes() -> Router<App> {
@@ -30,6 +29,8 @@ async fn publish(State(app): State<App>, request: Request) -> Result<Response, P
     let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
     let options = ingest::Options { events_max: app.hub.limits().batch_max };
     let ingested = ingest::read(headers, &body, &options).map_err(ingest_problem)?;
+    // Both are parts of the connection's read buffer, which is used again while the log writes if nobody holds it.
+    drop((parts, body));
     let is_list = ingested.is_list;
     let events = ingested.into_events(app.hub.limits())?;
     let published = log(&app, &principal, events).await?;
@@ -42,16 +43,20 @@ async fn publish(State(app): State<App>, request: Request) -> Result<Response, P
 /// What this edge answers to one published event. The order of the members is that of their names.
 #[derive(Debug, Serialize)]
 pub(super) struct Published {
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "cursor_text")]
     cursor: Cursor,
     duplicate: bool,
     id: String,
-    #[serde(rename = "type", serialize_with = "as_text")]
+    #[serde(rename = "type", serialize_with = "type_text")]
     event_type: EventType,
 }
 
-fn as_text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
+fn cursor_text<S: Serializer>(cursor: &Cursor, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(cursor)
+}
+
+fn type_text<S: Serializer>(event_type: &EventType, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(event_type.as_str())
 }
 
 /// Publishes events and gives the answers of this edge.
