@@ -78,3 +78,24 @@ pub(super) fn media_type(headers: &HeaderMap) -> Result<Option<String>, Problem>
     }
     Ok(Some(media_type))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    #[tokio::test]
+    async fn a_body_in_any_pieces_is_read_whole_up_to_its_limit() {
+        let pieces: [&[&str]; 7] =
+            [&[], &[""], &["abc"], &["", "abc"], &["abc", ""], &["a", "bc", "", "def"], &["", "", "ab", "c"]];
+        for pieces in pieces {
+            let whole = pieces.concat();
+            for bytes_max in 0..=whole.len() + 1 {
+                let stream = futures_util::stream::iter(pieces.to_vec().into_iter().map(Ok::<_, Infallible>));
+                let read = collect(Body::from_stream(stream), bytes_max).await.unwrap();
+                let expected = (whole.len() <= bytes_max).then(|| Bytes::from(whole.clone()));
+                assert_eq!(read, expected, "{pieces:?} of at most {bytes_max}");
+            }
+        }
+    }
+}
