@@ -2,8 +2,8 @@
 //!
 //! Flow: the edge hands over headers and body; [`read`] chooses the format by content type; [`Ingested::into_events`] has
 //! the drafts checked; [`write_cloudevent`] goes the other way; [`github`] does the same for webhooks.
-//! Invariants: no I/O and no clock; all JSON passes the strict check of `event::json`; a refusal names the attribute as
-//! the sender's format calls it, and in a list the index of the event.
+//! Invariants: no I/O and no clock; no JSON becomes part of an event without the strict check of `event::json`; a refusal
+//! names the attribute as the sender's format calls it, and in a list the index of the event.
 //! Not here: HTTP status (`server`), the rules of the fields (`event`), who may publish (`auth`).
 
 mod binary;
