@@ -91,7 +91,7 @@ mod tests {
         for pieces in pieces {
             let whole = pieces.concat();
             for bytes_max in 0..=whole.len() + 1 {
-                let stream = futures_util::stream::iter(pieces.to_vec().into_iter().map(Ok::<_, Infallible>));
+                let stream = futures_util::stream::iter(pieces.iter().copied().map(Ok::<_, Infallible>));
                 let read = collect(Body::from_stream(stream), bytes_max).await.unwrap();
                 let expected = (whole.len() <= bytes_max).then(|| Bytes::from(whole.clone()));
                 assert_eq!(read, expected, "{pieces:?} of at most {bytes_max}");
